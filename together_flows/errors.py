@@ -46,7 +46,7 @@ class TogetherError(Exception):
         mend: what to do about it, in one sentence; empty when the message says it all.
     """
 
-    retryable: ClassVar[bool] | bool = False
+    retryable: bool = False
 
     def __init__(self, message: str, *, mend: str = "", retryable: bool | None = None) -> None:
         super().__init__(message)

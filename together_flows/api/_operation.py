@@ -1,0 +1,321 @@
+"""Operations: one API call, as data.
+
+Each operation of the API is declared once, as a plain function with a typed signature, a docstring and no body::
+
+    @operation("POST", "/fine-tunes/{id}/cancel")
+    def cancel(id: str, /) -> FineTune:
+        '''Cancel a fine-tuning job.'''
+
+`operation` turns the declaration into a function that checks its arguments and returns an `Operation[FineTune]`: a frozen
+value that either client can send. Where an argument travels follows from the declaration: names in the path template
+go into the path, the others into the query of a GET or DELETE and into the JSON body of anything else. `None` means
+"not given" and is not sent. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, ParamSpec, TypeVar, get_type_hints
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, create_model
+
+from together_flows.errors import AnswerInvalid, ArgumentInvalid
+
+__all__ = ["Entry", "Operation", "Place", "Reply", "Wire", "operation"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Reply(StrEnum):
+    """What a successful answer is made of."""
+
+    JSON = "json"
+    BYTES = "bytes"  # a file: `client.download` streams it, `client.send` returns it whole
+    NOTHING = "nothing"  # 204, or a body without meaning
+    REDIRECT = "redirect"  # 302 whose headers are the answer
+    SOCKET = "socket"  # 101, a WebSocket session
+
+
+class Place(StrEnum):
+    """Where an argument travels, when that does not follow from the method."""
+
+    QUERY = "query"
+    BODY = "body"
+    HEADER = "header"
+    PART = "part"  # the file of a multipart form
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Metadata for `Annotated`: another place or another name than the usual ones."""
+
+    place: Place | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[T]):
+    """One API call, checked and ready to be sent by `Together.send` or `AsyncTogether.send`.
+
+    Attributes:
+        name: `"group.function"`, the key in `OPERATIONS`.
+        method: HTTP method.
+        template: the contract's path, such as `/fine-tunes/{id}`.
+        path: the template with its ids filled in and quoted, so that no id can leave its segment.
+        version: API version that serves the path, `"v1"` unless the API says otherwise.
+        query: query parameters.
+        body: JSON body, or the fields of a form; secrets are still `SecretStr` in it.
+        parts: files of a multipart form.
+        headers: further request headers.
+        form: whether `body` travels as a form instead of as JSON.
+        repeatable: whether sending it twice is the same as sending it once, so that a lost answer may be retried.
+        reply: what a successful answer is made of.
+        answer: the type that `send` returns.
+        chunk: the type of one server-sent event, for operations that can stream.
+    """
+
+    name: str
+    method: str
+    template: str
+    path: str
+    answer: Any
+    version: str = "v1"
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    parts: Mapping[str, Path | bytes | BinaryIO] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: bool = False
+    repeatable: bool = True
+    reply: Reply = Reply.JSON
+    chunk: Any = None
+
+    def extended(self, **fields: Any) -> Operation[T]:
+        """The same operation with further body fields, for parameters that the API has and this package does not know."""
+        return replace(self, body={**(self.body or {}), **fields})
+
+    def untyped(self) -> Operation[Any]:
+        """The same operation, answered with plain dicts and lists instead of models."""
+        return replace(self, answer=Any)
+
+    def parse(self, decoded: Any) -> T:
+        """Turn a decoded answer into the type it is declared to have.
+
+        Raises:
+            AnswerInvalid: a required id or status is missing, or the answer is of another shape altogether.
+        """
+        try:
+            return _adapter(self.answer).validate_python(decoded)  # type: ignore[no-any-return] # the adapter is of T
+        except ValidationError as error:
+            raise AnswerInvalid(f"{self.name}: the answer is not what the API promises: {_reasons(error)}") from error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of `OPERATIONS`: the function that makes the operation, and where it goes."""
+
+    name: str
+    function: Callable[..., Operation[Any]]
+    method: str
+    path: str
+    version: str
+    reply: Reply
+    parameters: Mapping[str, inspect.Parameter]
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the operation's documentation, on one line."""
+        return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].split())
+
+
+REGISTRY: dict[str, Entry] = {}
+
+
+def operation(
+    method: str,
+    template: str,
+    *,
+    repeatable: bool | None = None,
+    version: str = "v1",
+    form: bool = False,
+    reply: Reply = Reply.JSON,
+    chunk: Any = None,
+) -> Callable[[Callable[P, T]], Callable[P, Operation[T]]]:
+    """Declare an API call. The decorated function's signature, docstring and return type are the declaration.
+
+    Args:
+        method: HTTP method.
+        template: path as in the contract; the parameters it names are quoted into it.
+        repeatable: whether a lost answer may be retried. By default everything but POST is.
+        version: API version that serves the path.
+        form: the body travels as a form, as uploads do.
+        reply: what a successful answer is made of.
+        chunk: type of one server-sent event where the call can stream.
+    """
+
+    def declare(function: Callable[P, T]) -> Callable[P, Operation[T]]:
+        group = function.__module__.rpartition(".")[2]
+        name = f"{group}.{function.__name__}"
+        signature = inspect.signature(function)
+        in_path = {_snake(wire): wire for wire in re.findall(r"{(\w+)}", template)}
+
+        @functools.cache
+        def declared() -> tuple[type[BaseModel], Any]:
+            hints = get_type_hints(function, include_extras=True)
+            return _arguments_model(name, signature, hints), hints["return"]
+
+        @functools.wraps(function)
+        def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+            model, answer = declared()
+            given = _check(name, model, signature, args, kwargs)
+            placed = _place(given, model, in_path, method)
+            return Operation(
+                name=name,
+                method=method,
+                template=template,
+                path=_fill(name, template, placed.path),
+                version=version,
+                query=placed.query,
+                body=placed.body if placed.body or method not in _WITHOUT_BODY else None,
+                parts=placed.parts,
+                headers=placed.headers,
+                form=form,
+                repeatable=method != "POST" if repeatable is None else repeatable,
+                reply=reply,
+                answer=answer,
+                chunk=chunk,
+            )
+
+        REGISTRY[name] = Entry(name, make, method, template, version, reply, dict(signature.parameters))
+        return make
+
+    return declare
+
+
+_WITHOUT_BODY = frozenset({"GET", "DELETE"})
+
+
+@dataclass
+class _Placed:
+    path: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Path | bytes | BinaryIO] = field(default_factory=dict)
+
+
+def _arguments_model(name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> type[BaseModel]:
+    """The pydantic model that checks the arguments of one operation: made from its signature, on first use."""
+    fields: dict[str, Any] = {}
+    for parameter in signature.parameters.values():
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], Field(default))
+    config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), hide_input_in_errors=True
+    )
+    return create_model(name, __config__=config, **fields)
+
+
+def _check(
+    name: str, model: type[BaseModel], signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> BaseModel:
+    positional = [p.name for p in signature.parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    if len(args) > len(positional):
+        raise ArgumentInvalid(f"{name} takes {len(positional)} positional arguments ({len(args)} given).")
+    given = dict(zip(positional, args, strict=False)) | dict(kwargs)
+    for unknown in given.keys() - signature.parameters.keys():
+        close = get_close_matches(unknown, signature.parameters, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"It takes {', '.join(signature.parameters) or 'none'}."
+        raise ArgumentInvalid(f"{name} has no parameter {unknown!r}.", mend=hint)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise ArgumentInvalid(f"{name}: {_reasons(error)}") from error
+
+
+def _place(given: BaseModel, model: type[BaseModel], in_path: Mapping[str, str], method: str) -> _Placed:
+    placed = _Placed()
+    usual = Place.QUERY if method in _WITHOUT_BODY else Place.BODY
+    for key, info in model.model_fields.items():
+        value = getattr(given, key)
+        if key in in_path:
+            placed.path[in_path[key]] = value
+            continue
+        if value is None:
+            continue
+        wire = next((m for m in info.metadata if isinstance(m, Wire)), Wire())
+        place, wire_name = wire.place or usual, wire.name or key
+        if place is Place.QUERY:
+            placed.query[wire_name] = plain(value)
+        elif place is Place.HEADER:
+            placed.headers[wire_name] = str(value)
+        elif place is Place.PART:
+            placed.parts[wire_name] = value
+        else:
+            placed.body[wire_name] = plain(value)
+    return placed
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON-ready data, except that secrets stay `SecretStr` until they are sent."""
+    if isinstance(value, BaseModel):
+        return {key: plain(item) for key, item in value.model_dump(by_alias=True, exclude_none=True).items()}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
+
+
+def revealed(value: Any) -> Any:
+    """JSON-ready data with its secrets in clear. Only the clients call it, on the way to the socket."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Mapping):
+        return {key: revealed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [revealed(item) for item in value]
+    return value
+
+
+def _fill(name: str, template: str, ids: Mapping[str, Any]) -> str:
+    path = template
+    for wire_name, value in ids.items():
+        text = str(value)
+        if not text or text in {".", ".."}:
+            raise ArgumentInvalid(f"{name}: {_snake(wire_name)} must be an id, not {text!r}.")
+        path = path.replace(f"{{{wire_name}}}", quote(text, safe=""))
+    return path
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+
+
+def _reasons(error: ValidationError) -> str:
+    """Each refused field with the reason, and with what was given unless that could be a secret or large."""
+    reasons = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=True):
+        place = ".".join(str(part) for part in problem["loc"] if not _is_type_tag(part)) or "answer"
+        given = problem.get("input")
+        shown = f" (got {given!r})" if isinstance(given, bool | int | float) and problem["type"] != "missing" else ""
+        reasons.append(f"{place}: {problem['msg']}{shown}")
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _is_type_tag(part: int | str) -> bool:
+    """Whether a part of an error's place names a branch of a union rather than a field."""
+    return isinstance(part, str) and ("[" in part or part in {"str", "int", "float", "bool", "none", "nullable"})
+
+
+@functools.cache
+def _adapter(answer: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(answer)
