@@ -161,7 +161,7 @@ class PermissionDenied(ApiError):
 
 
 class EndpointCreationClosed(PermissionDenied):
-    """403 `endpoints_v1_create_access_disabled`: this account can no longer create or restart v1 dedicated endpoints."""
+    """403 `endpoints_v1_create_access_disabled`: v1 dedicated endpoints can no longer be created or restarted."""
 
 
 class NotFound(ApiError):

@@ -1,0 +1,81 @@
+"""Long-running work: submit once, watch, end. Knows neither Airflow nor Prefect.
+
+The names below are loaded when first used, so that a module that only mentions them stays cheap to import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from together_flows.jobs.ending import end_job
+    from together_flows.jobs.kind import KINDS, JobKind, kind_named
+    from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
+    from together_flows.jobs.outcome import Outcome, conclude, outcome_from_event, outcome_to_event, remember
+    from together_flows.jobs.pages import page_of
+    from together_flows.jobs.pricing import PriceEstimate, check_budget, fine_tune_price
+    from together_flows.jobs.record import JobRecord, JobStore, MemoryStore, Phase, SqliteStore, TaskOutcome
+    from together_flows.jobs.steps import arun, run
+    from together_flows.jobs.submission import SubmissionPolicy, asubmit_once, killed_by_the_clear, submit_once
+    from together_flows.jobs.waiting import Done, Expired, GiveUp, WaitPolicy, waiting
+    from together_flows.jobs.watcher import JobWatcher
+
+_HOMES = {
+    "ending": ("end_job",),
+    "kind": ("KINDS", "JobKind", "kind_named"),
+    "model": ("JobEvent", "JobReference", "JobState", "JobStatus"),
+    "outcome": ("Outcome", "conclude", "outcome_from_event", "outcome_to_event", "remember"),
+    "pages": ("page_of",),
+    "pricing": ("PriceEstimate", "check_budget", "fine_tune_price"),
+    "record": ("JobRecord", "JobStore", "MemoryStore", "Phase", "SqliteStore", "TaskOutcome"),
+    "steps": ("arun", "run"),
+    "submission": ("SubmissionPolicy", "asubmit_once", "killed_by_the_clear", "submit_once"),
+    "waiting": ("Done", "Expired", "GiveUp", "WaitPolicy", "waiting"),
+    "watcher": ("JobWatcher",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "KINDS",
+    "Done",
+    "Expired",
+    "GiveUp",
+    "JobEvent",
+    "JobKind",
+    "JobRecord",
+    "JobReference",
+    "JobState",
+    "JobStatus",
+    "JobStore",
+    "JobWatcher",
+    "MemoryStore",
+    "Outcome",
+    "Phase",
+    "PriceEstimate",
+    "SqliteStore",
+    "SubmissionPolicy",
+    "TaskOutcome",
+    "WaitPolicy",
+    "arun",
+    "asubmit_once",
+    "check_budget",
+    "conclude",
+    "end_job",
+    "fine_tune_price",
+    "killed_by_the_clear",
+    "kind_named",
+    "outcome_from_event",
+    "outcome_to_event",
+    "page_of",
+    "remember",
+    "run",
+    "submit_once",
+    "waiting",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

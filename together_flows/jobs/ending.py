@@ -1,0 +1,81 @@
+"""Ending remote work: ask for it, then look until it is so. Ending twice is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from together_flows.api import Operation
+from together_flows.errors import ApiError, AuthenticationFailed, NotFound, TogetherError
+from together_flows.jobs.kind import JobKind
+from together_flows.jobs.model import JobReference, JobState, JobStatus
+from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
+
+__all__ = ["CONFIRM_SECONDS", "cancel_with", "end_job", "look"]
+
+#: How long to look for the end of a job that was asked to end. A server that is slower is believed.
+CONFIRM_SECONDS = 60.0
+_LOOK_EVERY = 1.0
+
+
+def cancel_with(operation: Callable[[str], Operation[object]]) -> Callable[[str], Steps[None]]:
+    """Steps that end a job by one operation. A refusal is no error: the job may have ended by itself just before."""
+
+    def cancel(job_id: str) -> Steps[None]:
+        try:
+            yield Send(operation(job_id))
+        except (AuthenticationFailed, NotFound):
+            raise
+        except ApiError as refusal:
+            if refusal.retryable:
+                raise
+            yield Log(f"The API did not take the cancellation of {job_id}: {refusal}", "info")
+
+    return cancel
+
+
+def end_job(kind: JobKind, job_id: str, *, patience: float = CONFIRM_SECONDS) -> Steps[JobStatus]:
+    """Steps that end a job, and confirm it by reading it until it is final.
+
+    Answers the last status seen. A job that no longer exists counts as cancelled. Where the API cannot end this kind,
+    nothing is sent and the log says so.
+
+    Args:
+        kind: the job's kind.
+        job_id: the job.
+        patience: seconds to look for the end.
+    """
+    reference = JobReference(kind.name, job_id)
+    gone = JobStatus(reference, JobState.CANCELLED, raw="gone")
+    if kind.end is None:
+        yield Log(f"{reference} is left alone. {kind.end_note}", "warning")
+        return (yield from look(kind, job_id)) or gone
+    try:
+        yield from kind.end(job_id)
+    except NotFound:
+        yield Log(f"{reference} does not exist any more.", "info")
+        return gone
+    began: float = yield Now()
+    while True:
+        status = yield from look(kind, job_id)
+        if status is None or (status.state.is_final and not kind.bills_until_stopped):
+            final = status or gone
+            yield Log(f"{reference} has ended: {final.state}.", "info")
+            return final
+        if (yield Now()) - began > patience:
+            yield Log(f"{reference} was told to end and still is {status.raw} after {patience:.0f} s.", "warning")
+            return status
+        yield Sleep(_LOOK_EVERY)
+
+
+def look(kind: JobKind, job_id: str) -> Steps[JobStatus | None]:
+    """Steps that read a job's status; `None` when the job is gone. A read that failed for now answers "unknown"."""
+    try:
+        row = yield Send(kind.read(job_id).untyped())
+    except NotFound:
+        return None
+    except TogetherError as error:
+        if not error.retryable:
+            raise
+        yield Log(f"Looking at {kind.name}:{job_id} failed and is tried again: {error}", "warning")
+        return JobStatus(JobReference(kind.name, job_id), JobState.RUNNING, raw="unknown", known=False)
+    return kind.status(row)

@@ -1,0 +1,145 @@
+"""What a job kind is, and the list of all kinds.
+
+A kind is a declaration: which operations create, read, list and end a job, what its statuses mean, how a lost one is
+recognised, and what its result is. Adding a kind means adding one module with a `KIND` and one line to `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from together_flows.errors import ArgumentInvalid
+from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus, Row, Spec
+
+if TYPE_CHECKING:
+    from together_flows.api import Operation
+    from together_flows.jobs.steps import Send, Steps, Upload
+
+__all__ = ["KINDS", "JobKind", "Prepared", "kind_named"]
+
+#: Every kind, by name, with the module that declares it.
+KINDS: Mapping[str, str] = {
+    "file": "together_flows.jobs.file",
+    "fine_tune": "together_flows.jobs.fine_tune",
+    "batch": "together_flows.jobs.batch",
+    "evaluation": "together_flows.jobs.evaluation",
+    "endpoint": "together_flows.jobs.endpoint",
+    "model_upload": "together_flows.jobs.model_upload",
+}
+
+
+def _rows_in_data(answer: Any) -> Sequence[Row]:
+    return answer["data"] if isinstance(answer, Mapping) else answer
+
+
+def _nothing(_: Row) -> None:
+    return None
+
+
+def _no_words(_: Row) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A specification ready to be sent, and the facts by which its job can be found again."""
+
+    spec: Spec
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobKind:
+    """One sort of long-running work.
+
+    Attributes:
+        name: the key in `KINDS`.
+        noun: what people call it.
+        states: the API's statuses in lower case, and what each means. One that is missing counts as running.
+        create: the step that creates the job from a specification.
+        read: the operation that reads one job.
+        new_id: the job's id in the answer to its creation.
+        list_all: the operation that reads all jobs at once, where there is one.
+        rows: the jobs in that operation's answer.
+        id_of: the id in such a row.
+        raw_status: the API's status in a row.
+        progress: share done in a row, 0 to 1.
+        seconds_remaining: the API's estimate in a row.
+        failure: the job's own words about its failure in a row.
+        mark: puts the marker into a specification.
+        prepare: steps before the creation that cost nothing, such as uploading the job's own input file.
+        carries: whether a row is the job of this marker and these facts; `None` where a lost job cannot be found again.
+        needs_facts: `carries` can only tell with facts from `prepare`; without them a lost job cannot be found again.
+        marker_in_full_row: the rows of the list do not show the marker; each candidate is read by itself.
+        candidate: whether a row of the list could be the job, to read no more of them than needed.
+        repeatable: creating the same again is harmless, because the API recognises it.
+        end: steps that end the job for good; `None` where the API cannot, or where ending it would harm others.
+        end_note: why `end` is missing, for the log.
+        bills_until_stopped: whether it costs money until somebody ends it, also after it has "succeeded".
+        events: the operation that reads the job's own log, where there is one.
+        event_lines: the lines in that operation's answer, oldest first.
+        manifest: the job's result as small JSON.
+        secret_arguments: arguments that never count into the fingerprint.
+    """
+
+    name: str
+    noun: str
+    states: Mapping[str, JobState]
+    create: Callable[[Spec], Send | Upload]
+    read: Callable[[str], Operation[Any]]
+    new_id: Callable[[Any], str]
+    manifest: Callable[[Row], dict[str, Any]]
+    list_all: Callable[[], Operation[Any]] | None = None
+    rows: Callable[[Any], Sequence[Row]] = _rows_in_data
+    id_of: Callable[[Row], str] = lambda row: str(row["id"])
+    raw_status: Callable[[Row], str] = lambda row: str(row["status"])
+    progress: Callable[[Row], float | None] = _nothing
+    seconds_remaining: Callable[[Row], float | None] = _nothing
+    failure: Callable[[Row], str] = _no_words
+    mark: Callable[[Spec, str], Spec] = lambda spec, marker: spec
+    prepare: Callable[[Spec, str], Steps[Prepared]] | None = None
+    carries: Callable[[Row, str, Mapping[str, str]], bool] | None = None
+    needs_facts: bool = False
+    marker_in_full_row: bool = False
+    candidate: Callable[[Row, Spec], bool] = lambda row, spec: True
+    repeatable: bool = False
+    end: Callable[[str], Steps[None]] | None = None
+    end_note: str = ""
+    bills_until_stopped: bool = False
+    events: Callable[[str], Operation[Any]] | None = None
+    event_lines: Callable[[Any], Sequence[JobEvent]] = lambda answer: ()
+    secret_arguments: Collection[str] = ()
+
+    def status(self, row: Row) -> JobStatus:
+        """What a row of the API says, in the words that all kinds share."""
+        raw = self.raw_status(row)
+        state = self.states.get(raw.lower())
+        shown = state or JobState.RUNNING
+        return JobStatus(
+            reference=JobReference(self.name, self.id_of(row)),
+            state=shown,
+            raw=raw,
+            known=state is not None,
+            progress=self.progress(row),
+            seconds_remaining=self.seconds_remaining(row),
+            message=self.failure(row) if shown in (JobState.FAILED, JobState.EXPIRED) else "",
+            row=row,
+        )
+
+
+@cache
+def kind_named(name: str) -> JobKind:
+    """The kind of that name.
+
+    Raises:
+        ArgumentInvalid: there is none.
+    """
+    if name not in KINDS:
+        raise ArgumentInvalid(f"{name!r} is not a job kind.", mend=f"Use one of {', '.join(KINDS)}.")
+    kind = import_module(KINDS[name]).KIND
+    assert isinstance(kind, JobKind)
+    return kind

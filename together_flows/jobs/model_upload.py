@@ -1,0 +1,60 @@
+"""Uploads of models from elsewhere. The marker travels in the description, which the list of jobs shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from together_flows.api import jobs, models
+from together_flows.jobs.kind import JobKind
+from together_flows.jobs.model import JobState, Row, Spec
+from together_flows.jobs.steps import Send
+
+__all__ = ["KIND"]
+
+
+def _mark(spec: Spec, marker: str) -> Spec:
+    return {**spec, "description": f"{spec.get('description') or ''} [{marker}]".strip()}
+
+
+def _carries(row: Row, marker: str, facts: Mapping[str, str]) -> bool:
+    return marker in str((row.get("args") or {}).get("description") or "")
+
+
+def _last_message(row: Row) -> str:
+    updates = row.get("status_updates") or [{}]
+    return str(updates[-1].get("message") or "")
+
+
+def _manifest(row: Row) -> dict[str, Any]:
+    arguments = row.get("args") or {}
+    return {
+        "id": row["job_id"],
+        "model": arguments.get("modelName", ""),
+        "source": arguments.get("modelSource", ""),
+        "status": row.get("status", ""),
+    }
+
+
+KIND = JobKind(
+    name="model_upload",
+    noun="model upload",
+    states={
+        "queued": JobState.QUEUED,
+        "running": JobState.RUNNING,
+        "complete": JobState.SUCCEEDED,
+        "completed": JobState.SUCCEEDED,
+        "failed": JobState.FAILED,
+    },
+    create=lambda spec: Send(models.create(**spec)),
+    read=jobs.retrieve,
+    list_all=jobs.list,
+    new_id=lambda answer: str(answer.data.job_id),
+    id_of=lambda row: str(row["job_id"]),
+    failure=_last_message,
+    mark=_mark,
+    carries=_carries,
+    end_note="The API has no call that cancels a model upload; it ends by itself and costs nothing.",
+    manifest=_manifest,
+    secret_arguments=("hf_token",),
+)

@@ -1,0 +1,129 @@
+"""How a wait's end becomes a task's end: a result, or an error that says what a person needs to know.
+
+Every failure says the job's id, its page, whether it still runs, and what a retry will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from together_flows.errors import JobCancelled, JobFailed, NotFound, TogetherError, WaitTimeout
+from together_flows.jobs.ending import end_job
+from together_flows.jobs.kind import JobKind
+from together_flows.jobs.model import JobReference, JobState, JobStatus
+from together_flows.jobs.pages import page_of
+from together_flows.jobs.record import JobRecord, Phase, TaskOutcome
+from together_flows.jobs.steps import Load, Save, Send, Steps
+from together_flows.jobs.waiting import Done, Expired, GiveUp
+
+__all__ = ["Outcome", "conclude", "outcome_from_event", "outcome_to_event", "remember"]
+
+Outcome: TypeAlias = Done | Expired | GiveUp
+
+
+def conclude(kind: JobKind, reference: JobReference, outcome: Outcome) -> Steps[dict[str, Any]]:
+    """Steps that turn the end of a wait into the job's manifest, or into the error that the task fails with.
+
+    A job whose deadline has passed is ended. The record gets its last word either way.
+
+    Raises:
+        JobFailed: the job failed or expired.
+        JobCancelled: somebody other than this task cancelled it.
+        WaitTimeout: the deadline has passed.
+        TogetherError: the job could not be looked at for too long; it is left alone.
+    """
+    match outcome:
+        case Done(status):
+            return (yield from _conclude_done(kind, reference, status))
+        case Expired():
+            last = yield from end_job(kind, reference.id)
+            yield from remember(TaskOutcome.FAILED, last.state if last.state.is_final else JobState.CANCELLED)
+            raise WaitTimeout(
+                f"The {kind.noun} {reference.id} was not done by the deadline. {_what_became_of_it(kind, last)}",
+                reference=str(reference),
+                mend=f"Allow it more time. {page_of(reference)}",
+            )
+        case GiveUp(error):
+            yield from remember(TaskOutcome.FAILED, None)
+            raise error
+
+
+def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[dict[str, Any]]:
+    full = yield from _full(kind, reference, status)
+    if full.state is JobState.SUCCEEDED:
+        yield from remember(TaskOutcome.SUCCEEDED, full.state)
+        return kind.manifest(full.row)
+    yield from remember(TaskOutcome.FAILED, full.state)
+    if full.state is JobState.CANCELLED:
+        raise JobCancelled(
+            f"The {kind.noun} {reference.id} was cancelled, and not by this task.",
+            reference=str(reference),
+            status=full.row,
+            mend=f"Find out who did it; clearing the task submits a new one. {page_of(reference)}",
+        )
+    words = (yield from _words(kind, full)) or "the API gives no reason"
+    raise JobFailed(
+        f"The {kind.noun} {reference.id} ended as {full.raw}: {words}.".replace("..", "."),
+        reference=str(reference),
+        status=full.row,
+        mend=f"It does not run any more; a retry submits a new one. {page_of(reference)}",
+        retryable=full.raw.lower() not in ("user_error", "invalid_format"),
+    )
+
+
+def _full(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[JobStatus]:
+    """The whole row: lists show less of a job than a read of its own."""
+    try:
+        return kind.status((yield Send(kind.read(reference.id).untyped())))
+    except NotFound:
+        return status
+
+
+def _words(kind: JobKind, status: JobStatus) -> Steps[str]:
+    """The job's own words about its failure, from its row or from its log."""
+    if status.message or kind.events is None:
+        return status.message
+    try:
+        answer = yield Send(kind.events(status.reference.id).untyped())
+    except TogetherError:
+        return ""
+    errors = [event.text for event in kind.event_lines(answer) if event.level == "error"]
+    return errors[-1] if errors else ""
+
+
+def _what_became_of_it(kind: JobKind, last: JobStatus) -> str:
+    if kind.end is None:
+        return f"The API cannot cancel it: {kind.end_note}"
+    return "It was cancelled." if last.state.is_final else f"It was told to end and is {last.raw}."
+
+
+def remember(outcome: TaskOutcome, job_state: JobState | None) -> Steps[None]:
+    """Steps that write the task's last word into the record, if there is one."""
+    record: JobRecord | None = yield Load()
+    if record is not None:
+        yield Save(replace(record, phase=Phase.ENDED, outcome=outcome, job_state=job_state or record.job_state))
+
+
+def outcome_to_event(reference: JobReference, outcome: Outcome) -> dict[str, Any]:
+    """The outcome as small JSON, for the event that wakes a deferred task. The task reads the job anew."""
+    event: dict[str, Any] = {"reference": str(reference), "outcome": type(outcome).__name__.lower()}
+    if isinstance(outcome, Done):
+        event |= {"state": str(outcome.status.state), "status": outcome.status.raw}
+    elif isinstance(outcome, GiveUp):
+        event |= {"error": str(outcome.error), "retryable": outcome.error.retryable}
+    return event
+
+
+def outcome_from_event(event: Mapping[str, Any]) -> tuple[JobReference, Outcome]:
+    """What `outcome_to_event` wrote."""
+    reference = JobReference.parse(str(event["reference"]))
+    match event["outcome"]:
+        case "done":
+            return reference, Done(JobStatus(reference, JobState(event["state"]), raw=str(event["status"])))
+        case "expired":
+            return reference, Expired()
+        case _:
+            error = TogetherError(str(event.get("error") or "The wait failed."), retryable=bool(event.get("retryable")))
+            return reference, GiveUp(error)

@@ -1,0 +1,34 @@
+"""Where a person looks at a job in a browser."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+from together_flows.jobs.model import JobReference
+
+__all__ = ["page_of"]
+
+_CONSOLE = "https://api.together.ai"
+_PAGES = {
+    "file": "/files",
+    "fine_tune": "/fine-tuning/{id}",
+    "batch": "/batches/{id}",
+    "evaluation": "/evaluations/{id}",
+    "endpoint": "/endpoints/{id}",
+    "model_upload": "/models",
+}
+
+
+def page_of(reference: JobReference, base_url: str = "") -> str:
+    """The address of a job's page: on Together's site, or in the emulator when that is where the job runs.
+
+    Args:
+        reference: the job.
+        base_url: the API's base URL that the job was submitted to; empty for Together's own.
+    """
+    host = urlsplit(base_url).hostname or ""
+    job_id = quote(reference.id, safe="")
+    if host and not host.endswith((".together.ai", ".together.xyz")):
+        root = base_url.rstrip("/").removesuffix("/v1")
+        return f"{root}/_emulator/jobs/{reference.kind}/{job_id}"
+    return _CONSOLE + _PAGES.get(reference.kind, "").format(id=job_id)

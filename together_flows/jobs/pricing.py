@@ -1,0 +1,157 @@
+"""Money before it is spent: what a job will cost, and the budget that stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from together_flows.api import fine_tunes, hardware, models
+from together_flows.errors import BudgetExceeded, TogetherError
+from together_flows.jobs.model import Spec
+from together_flows.jobs.steps import Log, Send, Sleep, Steps
+
+__all__ = ["PriceEstimate", "batch_price", "check_budget", "endpoint_price", "fine_tune_price"]
+
+_ESTIMATED_FROM = (
+    "training_file",
+    "validation_file",
+    "model",
+    "n_epochs",
+    "n_evals",
+    "training_method",
+    "training_type",
+    "from_checkpoint",
+)
+_NOT_YET = ("train_file_not_validated", "eval_file_not_validated")
+_LOOKS = 60
+_PAUSE = 2.0
+
+
+@dataclass(frozen=True)
+class PriceEstimate:
+    """What a job is expected to cost.
+
+    Attributes:
+        usd: US dollars.
+        basis: what the price was computed from, in words.
+        tokens: tokens that are paid for, where that is what is paid for.
+        account_limit: what the account may spend, in US dollars, where the API tells.
+        allowed: whether the account may spend this.
+    """
+
+    usd: float
+    basis: str
+    tokens: int | None = None
+    account_limit: float | None = None
+    allowed: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        return asdict(self)
+
+
+def fine_tune_price(spec: Spec) -> Steps[PriceEstimate]:
+    """Steps that ask the API what a fine-tuning job will cost. A file whose check is under way is waited for.
+
+    Args:
+        spec: arguments of `fine_tunes.create`.
+
+    Raises:
+        TogetherError: the API gives no estimate, and says why.
+    """
+    arguments = {name: spec[name] for name in _ESTIMATED_FROM if spec.get(name) is not None}
+    for _ in range(_LOOKS):
+        answer = yield Send(fine_tunes.estimate_price(**arguments))
+        if answer.estimation_available is not False:
+            tokens = int((answer.estimated_train_token_count or 0) + (answer.estimated_eval_token_count or 0))
+            return PriceEstimate(
+                usd=float(answer.estimated_total_price or 0.0),
+                basis=f"{tokens} tokens, counted by the API",
+                tokens=tokens,
+                account_limit=answer.user_limit,
+                allowed=answer.allowed_to_proceed is not False,
+            )
+        if answer.unavailable_reason not in _NOT_YET:
+            break
+        yield Log("The price is not known yet, because the file is still being checked.", "info")
+        yield Sleep(_PAUSE)
+    raise TogetherError(
+        f"The API gives no price estimate: {answer.unavailable_reason}.",
+        mend="Mend the file, or leave out the budget to train without knowing the price.",
+    )
+
+
+def endpoint_price(spec: Spec, *, hours: float) -> Steps[PriceEstimate]:
+    """Steps that compute what a dedicated endpoint costs when all its replicas serve for so many hours.
+
+    Args:
+        spec: arguments of `endpoints.create`.
+        hours: how long it will run.
+
+    Raises:
+        TogetherError: the API lists no such hardware for the model.
+    """
+    answer = yield Send(hardware.list(model=spec["model"]))
+    prices = {item.id: (item.pricing or {}) for item in answer.data}
+    wanted = spec["hardware"]
+    if wanted not in prices:
+        raise TogetherError(
+            f"{wanted!r} is no hardware for {spec['model']!r}.",
+            mend=f"Use one of {', '.join(sorted(prices)) or 'none'}.",
+        )
+    cents = _get(prices[wanted], "cents_per_minute") or 0.0
+    replicas = int(_get(spec.get("autoscaling") or {}, "max_replicas") or 1)
+    usd = cents / 100 * 60 * hours * replicas
+    return PriceEstimate(usd, f"{replicas} replica(s) of {wanted} at {cents} cents a minute for {hours:g} h")
+
+
+def batch_price(
+    tokens_by_model: Mapping[str, int], *, output_tokens_by_model: Mapping[str, int]
+) -> Steps[PriceEstimate]:
+    """Steps that estimate a batch by the models' list prices. The batch discount is not counted.
+
+    Args:
+        tokens_by_model: prompt tokens for each model.
+        output_tokens_by_model: tokens that may be answered, at most, for each model.
+    """
+    catalogue = {item.id: (item.pricing or {}) for item in (yield Send(models.list()))}
+    usd = 0.0
+    for model, tokens in tokens_by_model.items():
+        price = catalogue.get(model, {})
+        out = output_tokens_by_model.get(model, 0)
+        usd += (tokens * (_get(price, "input") or 0.0) + out * (_get(price, "output") or 0.0)) / 1_000_000
+    total = sum(tokens_by_model.values()) + sum(output_tokens_by_model.values())
+    return PriceEstimate(usd, f"at most {total} tokens at list price", tokens=total)
+
+
+def check_budget(estimate: PriceEstimate, budget: float | None) -> None:
+    """Stop before money is spent.
+
+    Args:
+        estimate: what the job will cost.
+        budget: what it may cost, in US dollars; `None` for no limit of ours.
+
+    Raises:
+        BudgetExceeded: it would cost more, or more than the account may spend.
+    """
+    if budget is not None and estimate.usd > budget:
+        raise BudgetExceeded(
+            f"The job is estimated at ${estimate.usd:.2f} ({estimate.basis}), above the budget of ${budget:.2f}. "
+            "Nothing was submitted.",
+            estimate=estimate.usd,
+            budget=budget,
+            mend="Raise the budget, or train on fewer rows or epochs.",
+        )
+    if not estimate.allowed:
+        limit = estimate.account_limit or 0.0
+        raise BudgetExceeded(
+            f"The job is estimated at ${estimate.usd:.2f}, and the account may spend ${limit:.2f}. Nothing was submitted.",
+            estimate=estimate.usd,
+            budget=limit,
+            mend="Add credit to the Together account.",
+        )
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)

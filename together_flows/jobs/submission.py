@@ -1,0 +1,343 @@
+"""Submit once: one job for one intention, whatever dies in between.
+
+`decide` is the whole of the policy: fed with the record of the attempt before, it says whether to adopt its job, to look
+for it, or to submit a new one. `submission` carries the decision out as a flow of steps.
+
+The invariants:
+
+- A creation is sent only after a record in phase `intent` is stored, and its marker is in the request.
+- A creation whose answer was lost is sent again only after the job was looked for, for longer than the API takes to show
+  a new job, and was not there.
+- An old job that is not adopted is ended before a new one is submitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from together_flows.errors import NotFound, SubmissionUnknown, TogetherError
+from together_flows.jobs.ending import end_job, look
+from together_flows.jobs.kind import JobKind, Prepared, kind_named
+from together_flows.jobs.model import JobReference, JobState, Row, Spec
+from together_flows.jobs.record import JobRecord, JobStore, Phase, TaskOutcome, fingerprint, new_marker
+from together_flows.jobs.steps import Load, Log, Logger, Now, Save, Send, Sleep, Steps, arun, run
+
+if TYPE_CHECKING:
+    from together_flows.client import AsyncTogether, Together
+
+__all__ = [
+    "KILL_WINDOW",
+    "Adopt",
+    "Create",
+    "LookFor",
+    "OnClear",
+    "OnUnknown",
+    "Resume",
+    "SubmissionPolicy",
+    "asubmit_once",
+    "decide",
+    "killed_by_the_clear",
+    "submission",
+    "submit_once",
+]
+
+OnClear: TypeAlias = Literal["auto", "reattach", "rerun"]
+OnUnknown: TypeAlias = Literal["fail", "create"]
+
+
+@dataclass(frozen=True)
+class SubmissionPolicy:
+    """The caller's wishes.
+
+    Attributes:
+        generation: how often a person has cleared the task; a retry leaves it, a clear raises it.
+        on_clear: `"auto"` adopts the job of a task that failed and starts again after one that succeeded or was still
+            waiting; `"reattach"` always adopts; `"rerun"` always starts again.
+        on_unknown: what to do where a lost job cannot be looked for: `"fail"`, or `"create"` and perhaps pay twice.
+        settle: seconds after a lost answer within which a created job must show up in the list.
+        replace: start again, whatever the record says.
+    """
+
+    generation: int = 0
+    on_clear: OnClear = "auto"
+    on_unknown: OnUnknown = "fail"
+    settle: float = 30.0
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class Create:
+    """Submit a new job, after ending the old one."""
+
+    ends: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Nothing was sent yet: go on with the same marker."""
+
+
+@dataclass(frozen=True)
+class LookFor:
+    """A job may have been created; find it by its marker."""
+
+    then_end: bool = False
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """The job of the attempt before is this attempt's job."""
+
+    across_clear: bool = False
+
+
+Decision: TypeAlias = Create | Resume | LookFor | Adopt
+
+_DEAD = (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
+_CREATIONS = 3
+
+#: Seconds after a clear's new attempt adopted a job within which the old attempt's kill may still reach that job.
+KILL_WINDOW = 120.0
+
+
+def decide(record: JobRecord | None, inputs: str, policy: SubmissionPolicy) -> Decision:
+    """What to do about the attempt before.
+
+    Args:
+        record: what the attempt before left; `None` if there was none.
+        inputs: fingerprint of this attempt's inputs.
+        policy: the caller's wishes.
+    """
+    if record is None:
+        return Create()
+    if record.phase is Phase.PREPARING:
+        return Resume() if record.fingerprint == inputs else Create()
+    again = _why_again(record, inputs, policy)
+    if record.phase is Phase.INTENT:
+        return LookFor(then_end=bool(again))
+    if again:
+        return Create(ends=record.id, why=again)
+    if record.job_state in _DEAD:
+        return Create(why=f"the job before ended as {record.job_state}")
+    return Adopt(across_clear=policy.generation > record.generation)
+
+
+def _why_again(record: JobRecord, inputs: str, policy: SubmissionPolicy) -> str:
+    """Why the job before must not be adopted; empty if it may be."""
+    if policy.replace:
+        return "the job before is to be replaced"
+    if record.fingerprint != inputs:
+        return "the inputs have changed"
+    if policy.generation <= record.generation or policy.on_clear == "reattach":
+        return ""
+    if policy.on_clear == "rerun":
+        return "the task was cleared"
+    if record.outcome is TaskOutcome.SUCCEEDED:
+        return "the task was cleared after it had succeeded"
+    if record.phase is Phase.WAITING:
+        return "the task was cleared while it was waiting"
+    return ""
+
+
+def killed_by_the_clear(record: JobRecord, cancelled_at: float) -> bool:
+    """Whether a cancelled job was hit by the kill of the attempt before it was adopted from, so that it is wanted still.
+
+    A clear kills the old attempt, yet the new one may start first and adopt the job that the kill is about to reach.
+    """
+    return record.adopted_at is not None and cancelled_at - record.adopted_at <= KILL_WINDOW
+
+
+def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[JobRecord]:
+    """Steps that leave exactly one job for this specification, and answer with its record in phase `submitted`."""
+    inputs = fingerprint(kind.name, spec, ignored=kind.secret_arguments)
+    record: JobRecord | None = yield Load()
+    decision = decide(record, inputs, policy)
+    if isinstance(decision, Adopt):
+        assert record is not None
+        why_not = yield from _why_not_adopt(kind, record, decision)
+        if not why_not:
+            return (yield from _adopt(record, policy, decision))
+        decision = Create(why=why_not)
+    if isinstance(decision, LookFor):
+        assert record is not None
+        found = yield from _look_for(kind, record, spec, policy)
+        if found and not decision.then_end:
+            yield Log(f"{kind.name}:{found} was submitted by an attempt before whose answer was lost; adopted.", "info")
+            return (yield from _submitted(record, found, policy))
+        if found:
+            yield from end_job(kind, found)
+        if not decision.then_end:
+            return (yield from _create(kind, spec, record, policy))
+    if isinstance(decision, Create) and decision.ends:
+        yield Log(f"Submitting again, because {decision.why}. {kind.name}:{decision.ends} is ended first.", "info")
+        yield from end_job(kind, decision.ends)
+    elif isinstance(decision, Create) and decision.why:
+        yield Log(f"Submitting again, because {decision.why}.", "info")
+    if not isinstance(decision, Resume) or record is None:
+        now: float = yield Now()
+        record = JobRecord(
+            kind=kind.name, fingerprint=inputs, marker=new_marker(), generation=policy.generation, intent_at=now
+        )
+        if kind.prepare:
+            yield Save(record)
+    return (yield from _create(kind, spec, record, policy))
+
+
+def _why_not_adopt(kind: JobKind, record: JobRecord, decision: Adopt) -> Steps[str]:
+    """Why the recorded job is of no use any more; empty while it is."""
+    status = yield from look(kind, record.reference.id)
+    if status is None:
+        return f"{record.reference} does not exist any more"
+    if status.state in (JobState.FAILED, JobState.EXPIRED):
+        return f"{record.reference} has ended as {status.raw}"
+    if status.state is JobState.CANCELLED and decision.across_clear:
+        return f"{record.reference} was cancelled before the task was cleared"
+    return ""
+
+
+def _adopt(record: JobRecord, policy: SubmissionPolicy, decision: Adopt) -> Steps[JobRecord]:
+    yield Log(f"{record.reference} runs already for this task; adopted.", "info")
+    if not decision.across_clear:
+        return record
+    now: float = yield Now()
+    adopted = replace(record, generation=policy.generation, adopted_at=now, phase=Phase.SUBMITTED, outcome=None)
+    yield Save(adopted)
+    return adopted
+
+
+def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPolicy) -> Steps[JobRecord]:
+    prepared = Prepared(spec, {})
+    if kind.prepare:
+        prepared = yield from kind.prepare(spec, record.marker)
+    now: float = yield Now()
+    record = record.advanced(Phase.INTENT, facts=prepared.facts, intent_at=now, generation=policy.generation)
+    step = kind.create(kind.mark(prepared.spec, record.marker))
+    yield Save(record)
+    for attempt in range(_CREATIONS):
+        try:
+            answer = yield step
+        except SubmissionUnknown as lost:
+            yield Log(f"The answer to a submission was lost; the job is looked for. {lost.message}", "warning")
+            found = yield from _look_for(kind, record, spec, policy)
+        except TogetherError:
+            yield Save(replace(record, phase=Phase.PREPARING))  # refused for certain: nothing was created
+            raise
+        else:
+            found = kind.new_id(answer)
+            if attempt:  # the creation before may have taken effect late, and one of the two is then too many
+                found = (yield from _find_again(kind, record, spec)) or found
+        if found:
+            return (yield from _submitted(record, found, policy))
+    raise SubmissionUnknown(
+        f"The answer to the creation of a {kind.noun} was lost {_CREATIONS} times, and no job is to be found.",
+        mend="A retry of the task looks for it again before it submits anything.",
+        retryable=True,
+    )
+
+
+def _find_again(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
+    if kind.repeatable or not _can_find(kind, record):
+        return None
+    return (yield from _find(kind, record, spec))
+
+
+def _submitted(record: JobRecord, job_id: str, policy: SubmissionPolicy) -> Steps[JobRecord]:
+    submitted = record.advanced(Phase.SUBMITTED, id=job_id, generation=policy.generation)
+    yield Save(submitted)
+    yield Log(f"{JobReference(record.kind, job_id)} is submitted.", "info")
+    return submitted
+
+
+def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPolicy) -> Steps[str | None]:
+    """The id of the job that carries the record's marker, `None` if there certainly is none."""
+    if kind.repeatable:
+        return None
+    if not _can_find(kind, record):
+        if policy.on_unknown == "create":
+            return None
+        raise SubmissionUnknown(
+            f"A {kind.noun} may have been created at {record.intent_at:.0f} (seconds since the epoch), its answer is "
+            "lost, and the API offers nothing to find it by.",
+            mend="Look for it on Together's site; then clear the task with on_clear='rerun', or set on_unknown='create'.",
+        )
+    began: float = yield Now()
+    pause = 1.0
+    while True:
+        found = yield from _find(kind, record, spec)
+        if found:
+            return found
+        now: float = yield Now()
+        if now - began >= policy.settle or now - record.intent_at >= 20 * policy.settle:
+            return None
+        yield Sleep(min(pause, policy.settle))
+        pause *= 1.6
+
+
+def _can_find(kind: JobKind, record: JobRecord) -> bool:
+    return kind.carries is not None and kind.list_all is not None and (bool(record.facts) or not kind.needs_facts)
+
+
+def _find(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
+    assert kind.list_all is not None
+    assert kind.carries is not None
+    answer = yield Send(kind.list_all().untyped())
+    found: list[str] = []
+    for row in kind.rows(answer):
+        full: Row = row
+        if kind.marker_in_full_row:
+            if not kind.candidate(row, spec):
+                continue
+            try:
+                full = yield Send(kind.read(kind.id_of(row)).untyped())
+            except NotFound:
+                continue
+        if kind.carries(full, record.marker, record.facts):
+            found.append(kind.id_of(row))
+    for extra in found[1:]:
+        yield Log(f"{kind.name}:{extra} carries the same marker as {found[0]}; it is ended.", "warning")
+        yield from end_job(kind, extra)
+    return found[0] if found else None
+
+
+def submit_once(
+    client: Together,
+    kind: str,
+    spec: Spec,
+    *,
+    store: JobStore,
+    key: str,
+    policy: SubmissionPolicy = SubmissionPolicy(),
+    log: Logger | None = None,
+) -> JobRecord:
+    """Submit a job, or adopt the one that an earlier attempt under the same key submitted.
+
+    Args:
+        client: sends the operations.
+        kind: name of the job kind, such as `"fine_tune"`.
+        spec: arguments of the kind's creation, as plain data.
+        store: keeps the job record.
+        key: names the intention: the same key means the same wanted job.
+        policy: the caller's wishes.
+        log: called with a message and a level.
+
+    Raises:
+        SubmissionUnknown: a job may have been created and cannot be found again.
+        ApiError: the API refused the job; nothing was created.
+    """
+    return run(submission(kind_named(kind), spec, policy), client=client, store=store, key=key, log=log)
+
+
+async def asubmit_once(
+    client: AsyncTogether,
+    kind: str,
+    spec: Spec,
+    *,
+    store: JobStore,
+    key: str,
+    policy: SubmissionPolicy = SubmissionPolicy(),
+    log: Logger | None = None,
+) -> JobRecord:
+    """The same as `submit_once`, on the event loop."""
+    return await arun(submission(kind_named(kind), spec, policy), client=client, store=store, key=key, log=log)
