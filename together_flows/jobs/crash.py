@@ -1,8 +1,8 @@
 """Named points at which a test can kill the process, to show that no crash bills twice.
 
 `TOGETHER_FLOWS_CRASH_AT` names a point, such as `after:send:batches.create` or `before:save:submitted`; the process
-gets SIGKILL when it reaches it. `TOGETHER_FLOWS_CRASH_ONCE` names a file that is created first, and a process that finds
-it there goes on, so that the retry survives. Both are set by tests only; unset, a point costs one dictionary look-up.
+gets SIGKILL when it reaches it. `TOGETHER_FLOWS_CRASH_ONCE` names a file that is created first, and a process that
+finds it there goes on, so that the retry survives. Both are set by tests only; unset, a point costs one dictionary look-up.
 """
 
 from __future__ import annotations

@@ -23,10 +23,16 @@ __all__ = ["Outcome", "conclude", "outcome_from_event", "outcome_to_event", "rem
 Outcome: TypeAlias = Done | Expired | GiveUp
 
 
-def conclude(kind: JobKind, reference: JobReference, outcome: Outcome) -> Steps[dict[str, Any]]:
+def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_url: str = "") -> Steps[dict[str, Any]]:
     """Steps that turn the end of a wait into the job's manifest, or into the error that the task fails with.
 
     A job whose deadline has passed is ended. The record gets its last word either way.
+
+    Args:
+        kind: the job's kind.
+        reference: the job.
+        outcome: how the wait for it ended.
+        base_url: where the API is, so that the errors can link to the job's page.
 
     Raises:
         JobFailed: the job failed or expired.
@@ -34,23 +40,24 @@ def conclude(kind: JobKind, reference: JobReference, outcome: Outcome) -> Steps[
         WaitTimeout: the deadline has passed.
         TogetherError: the job could not be looked at for too long; it is left alone.
     """
+    page = page_of(reference, base_url)
     match outcome:
         case Done(status):
-            return (yield from _conclude_done(kind, reference, status))
+            return (yield from _conclude_done(kind, reference, status, page))
         case Expired():
             last = yield from end_job(kind, reference.id)
             yield from remember(TaskOutcome.FAILED, last.state if last.state.is_final else JobState.CANCELLED)
             raise WaitTimeout(
                 f"The {kind.noun} {reference.id} was not done by the deadline. {_what_became_of_it(kind, last)}",
                 reference=str(reference),
-                mend=f"Allow it more time. {page_of(reference)}",
+                mend=f"Allow it more time. {page}",
             )
         case GiveUp(error):
             yield from remember(TaskOutcome.FAILED, None)
             raise error
 
 
-def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[dict[str, Any]]:
+def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, page: str) -> Steps[dict[str, Any]]:
     full = yield from _full(kind, reference, status)
     if full.state is JobState.SUCCEEDED:
         yield from remember(TaskOutcome.SUCCEEDED, full.state)
@@ -61,14 +68,14 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus) ->
             f"The {kind.noun} {reference.id} was cancelled, and not by this task.",
             reference=str(reference),
             status=full.row,
-            mend=f"Find out who did it; clearing the task submits a new one. {page_of(reference)}",
+            mend=f"Find out who did it; clearing the task submits a new one. {page}",
         )
     words = (yield from _words(kind, full)) or "the API gives no reason"
     raise JobFailed(
         f"The {kind.noun} {reference.id} ended as {full.raw}: {words}.".replace("..", "."),
         reference=str(reference),
         status=full.row,
-        mend=f"It does not run any more; a retry submits a new one. {page_of(reference)}",
+        mend=f"It does not run any more; a retry submits a new one. {page}",
         retryable=full.raw.lower() not in ("user_error", "invalid_format"),
     )
 

@@ -12,9 +12,9 @@ _CONSOLE = "https://api.together.ai"
 _PAGES = {
     "file": "/files",
     "fine_tune": "/fine-tuning/{id}",
-    "batch": "/batches/{id}",
-    "evaluation": "/evaluations/{id}",
-    "endpoint": "/endpoints/{id}",
+    "batch": "/batches",
+    "evaluation": "/evaluations",
+    "endpoint": "/endpoints",
     "model_upload": "/models",
 }
 

@@ -208,8 +208,8 @@ class JobWatcher:
             try:
                 status = poll.kind.status(found)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                malformed = AnswerInvalid(f"The row of {waiter.wait.reference} is malformed: {error!r}")
-                return self._tell(poll, waiter, malformed, now)
+                self._tell(poll, waiter, AnswerInvalid(f"{waiter.wait.reference} has a malformed row: {error!r}"), now)
+                return
             self._show(waiter, status)
             decision = waiter.wait.saw(status, now)
         if isinstance(decision, LookAgain):
