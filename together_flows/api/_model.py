@@ -1,38 +1,140 @@
-"""The two bases of every shape on the wire: `Request` for what we send, `Answer` for what comes back."""
+"""The bases of every shape on the wire: `Request` for what we send, `Answer` for what comes back, and shared types."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from io import TextIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, field_validator
-from pydantic_core import PydanticUseDefault, ValidationError
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+__all__ = ["Answer", "AudioContent", "FileContent", "Nested", "Request", "Rows", "Secret", "Time"]
+
+T = TypeVar("T")
+
+_LENIENT = ConfigDict(
+    extra="allow",
+    populate_by_name=True,
+    protected_namespaces=(),
+    hide_input_in_errors=True,
+    # Validators are built when a model is first used: a DAG file that names one operation does not pay for the others.
+    defer_build=True,
+)
 
 
 class Request(BaseModel):
-    """A nested argument. It is checked before it is sent; fields that are not declared here pass through unchecked."""
+    """A nested argument. It is checked before it is sent; fields that are not declared here pass through unchecked.
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True, protected_namespaces=())
+    Attributes:
+        sends_null: the declared fields whose `None`, when it was given, is sent as `null`. Everywhere else `None` means
+            "not given".
+    """
+
+    model_config = ConfigDict(**_LENIENT, allow_inf_nan=False)
+
+    sends_null: ClassVar[frozenset[str]] = frozenset()
 
 
 class Answer(BaseModel):
     """What the API answers. Only ids and statuses are required; everything else is taken as it comes.
 
     Fields that are not declared are kept (`answer.model_extra`). A declared field that arrives as another type than
-    expected is kept as it was sent: a surprise in a detail must not break a pipeline that does not look at it.
+    expected is kept as it was sent: a surprise in a detail must not break a pipeline that does not look at it. `null`
+    where nothing of the kind is expected counts as absent.
     """
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True, protected_namespaces=())
+    model_config = _LENIENT
 
-    @field_validator("*", mode="wrap")
+    @model_validator(mode="wrap")
     @classmethod
-    def _keep_surprises(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    def _keep_surprises(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            return handler(value)
-        except ValidationError:
-            field = cls.model_fields.get(info.field_name or "")
-            if field is None or field.is_required():
+            return handler(data)
+        except ValidationError as error:
+            surprises = cls._optional_fields_of(error, data)
+            if not surprises:
                 raise
-            if value is None:
-                raise PydanticUseDefault from None
-            return value
+        answer = handler({key: value for key, value in data.items() if key not in surprises})
+        for key, field in surprises.items():
+            if data[key] is not None:
+                answer.__dict__[field] = data[key]
+                answer.__pydantic_fields_set__.add(field)
+        return answer
+
+    @classmethod
+    def _optional_fields_of(cls, error: ValidationError, data: Any) -> dict[str, str]:
+        """The refused keys and their fields' names, if the answer can do without all of them; otherwise nothing."""
+        if not isinstance(data, Mapping):
+            return {}
+        optional: dict[str, str] = {}
+        for name, field in cls.model_fields.items():
+            if not field.is_required():
+                optional |= {name: name, field.alias or name: name}
+        refused = {str(problem["loc"][0]) for problem in error.errors(include_url=False) if problem["loc"]}
+        return {key: optional[key] for key in refused} if refused and refused <= optional.keys() else {}
+
+
+def _hidden(value: SecretStr | str) -> SecretStr:
+    return value if isinstance(value, SecretStr) else SecretStr(value)
+
+
+def _file_content(value: Any) -> Path | bytes | BinaryIO:
+    if isinstance(value, Path | bytes):
+        return value
+    if isinstance(value, str):
+        return Path(value)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if callable(getattr(value, "read", None)) and not isinstance(value, TextIOBase):
+        return value  # type: ignore[no-any-return] # a file is known by what it does, not by its class
+    raise ValueError("must be a path, bytes or a file opened in binary mode")
+
+
+def _audio_content(value: Any) -> str | Path | bytes | BinaryIO:
+    if isinstance(value, str) and value.lower().startswith(("http://", "https://")):
+        return value
+    return _file_content(value)
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+#: A string that no repr, log or exception shows; a plain `str` is taken and hidden.
+Secret = Annotated[SecretStr | str, AfterValidator(_hidden)]
+
+#: The file of a form: a path, bytes, or a file opened in binary mode.
+FileContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_file_content)]
+
+#: An audio file, or a public http(s) address of one.
+AudioContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_audio_content)]
+
+#: A list that must be there but may be `null`, which is how an empty one sometimes arrives. An answer without the list
+#: is refused: read as "nothing there" it could make somebody create a paid job a second time.
+Rows = Annotated[Sequence[T], BeforeValidator(lambda rows: [] if rows is None else rows)]
+
+#: A point in time, always with a zone. The API means UTC where it names none, and sends `""` for "not yet".
+Time = Annotated[datetime | None, BeforeValidator(lambda value: value or None), AfterValidator(_aware)]
+
+if TYPE_CHECKING:
+    #: A nested argument: the model, or a plain dict of the same shape.
+    Nested: TypeAlias = T | Mapping[str, Any]
+else:
+
+    class Nested:
+        """At run time only the model counts: a dict is checked as the model that it stands for."""
+
+        def __class_getitem__(cls, model: Any) -> Any:
+            return model

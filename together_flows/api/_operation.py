@@ -6,10 +6,11 @@ Each operation of the API is declared once, as a plain function with a typed sig
     def cancel(id: str, /) -> FineTune:
         '''Cancel a fine-tuning job.'''
 
-`operation` turns the declaration into a function that checks its arguments and returns an `Operation[FineTune]`: a frozen
-value that either client can send. Where an argument travels follows from the declaration: names in the path template
-go into the path, the others into the query of a GET or DELETE and into the JSON body of anything else. `None` means
-"not given" and is not sent. Nothing here does I/O.
+`operation` turns the declaration into a function that checks its arguments and returns an `Operation[FineTune]`: a
+frozen value that either client can send. Where an argument travels follows from the declaration: names in the path
+template go into the path, the others into the query of a GET or DELETE and into the JSON body of anything else. `None`
+means "not given" and is not sent. A rule that spans several arguments is a function of its own, named in the
+declaration as `check`. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
@@ -25,11 +26,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, ParamSpec, TypeVar, get_type_hints
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
+from together_flows.api._contract import TABLE
+from together_flows.api._json import plain, revealed
+from together_flows.api._refusal import reasons
 from together_flows.errors import AnswerInvalid, ArgumentInvalid
 
-__all__ = ["Entry", "Operation", "Place", "Reply", "Wire", "operation"]
+__all__ = ["REGISTRY", "Entry", "Operation", "Place", "Reply", "Wire", "operation", "plain", "revealed"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,7 +46,7 @@ class Reply(StrEnum):
     BYTES = "bytes"  # a file: `client.download` streams it, `client.send` returns it whole
     NOTHING = "nothing"  # 204, or a body without meaning
     REDIRECT = "redirect"  # 302 whose headers are the answer
-    SOCKET = "socket"  # 101, a WebSocket session
+    SOCKET = "socket"  # 101, a WebSocket session; the operation's answer is the type of one event
 
 
 class Place(StrEnum):
@@ -51,7 +55,7 @@ class Place(StrEnum):
     QUERY = "query"
     BODY = "body"
     HEADER = "header"
-    PART = "part"  # the file of a multipart form
+    PART = "part"  # the file of a multipart form, or the address of one, which travels as a field
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Operation(Generic[T]):
     chunk: Any = None
 
     def extended(self, **fields: Any) -> Operation[T]:
-        """The same operation with further body fields, for parameters that the API has and this package does not know."""
+        """The same operation with further body fields, for what the API knows and this package does not."""
         return replace(self, body={**(self.body or {}), **fields})
 
     def untyped(self) -> Operation[Any]:
@@ -115,12 +119,25 @@ class Operation(Generic[T]):
         try:
             return _adapter(self.answer).validate_python(decoded)  # type: ignore[no-any-return] # the adapter is of T
         except ValidationError as error:
-            raise AnswerInvalid(f"{self.name}: the answer is not what the API promises: {_reasons(error)}") from error
+            problem = f"{self.name}: the answer is not what the API promises: {reasons(error, decoded)}."
+        raise AnswerInvalid(problem)  # apart from the cause, which holds the answer and with it perhaps a secret
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of `OPERATIONS`: the function that makes the operation, and where it goes."""
+    """A line of `OPERATIONS`: the function that makes the operation, and where it goes.
+
+    Attributes:
+        name: `"group.function"`.
+        function: makes the operation from its arguments; each can be given by name.
+        method: HTTP method.
+        path: the contract's template, such as `/fine-tunes/{id}`.
+        version: API version that serves the path.
+        reply: what a successful answer is made of.
+        parameters: the function's parameters.
+        streams: whether the answer can come as server-sent events.
+        in_contract: whether it is one of the contract's 98; the others are calls that the wire needs besides.
+    """
 
     name: str
     function: Callable[..., Operation[Any]]
@@ -129,6 +146,8 @@ class Entry:
     version: str
     reply: Reply
     parameters: Mapping[str, inspect.Parameter]
+    streams: bool
+    in_contract: bool
 
     @property
     def summary(self) -> str:
@@ -148,6 +167,7 @@ def operation(
     form: bool = False,
     reply: Reply = Reply.JSON,
     chunk: Any = None,
+    check: Callable[[Any], Iterable[str]] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, Operation[T]]]:
     """Declare an API call. The decorated function's signature, docstring and return type are the declaration.
 
@@ -159,6 +179,8 @@ def operation(
         form: the body travels as a form, as uploads do.
         reply: what a successful answer is made of.
         chunk: type of one server-sent event where the call can stream.
+        check: a rule that spans several arguments. It is given them as attributes, each valid on its own, and yields
+            a sentence for each thing that is wrong.
     """
 
     def declare(function: Callable[P, T]) -> Callable[P, Operation[T]]:
@@ -175,8 +197,10 @@ def operation(
         @functools.wraps(function)
         def make(*args: P.args, **kwargs: P.kwargs) -> Operation[T]:
             model, answer = declared()
-            given = _check(name, model, signature, args, kwargs)
-            placed = _place(given, model, in_path, method)
+            given = _validate(name, model, _by_name(name, signature, args, kwargs))
+            if check is not None and (problems := tuple(check(given))):
+                raise ArgumentInvalid(f"{name}: {'; '.join(problems)}.")
+            placed = _place(name, given, model, in_path, method)
             return Operation(
                 name=name,
                 method=method,
@@ -184,7 +208,7 @@ def operation(
                 path=_fill(name, template, placed.path),
                 version=version,
                 query=placed.query,
-                body=placed.body if placed.body or method not in _WITHOUT_BODY else None,
+                body=placed.body,
                 parts=placed.parts,
                 headers=placed.headers,
                 form=form,
@@ -194,7 +218,17 @@ def operation(
                 chunk=chunk,
             )
 
-        REGISTRY[name] = Entry(name, make, method, template, version, reply, dict(signature.parameters))
+        REGISTRY[name] = Entry(
+            name=name,
+            function=make,
+            method=method,
+            path=template,
+            version=version,
+            reply=reply,
+            parameters=dict(signature.parameters),
+            streams=chunk is not None,
+            in_contract=name in TABLE,
+        )
         return make
 
     return declare
@@ -207,7 +241,9 @@ _WITHOUT_BODY = frozenset({"GET", "DELETE"})
 class _Placed:
     path: dict[str, Any] = field(default_factory=dict)
     query: dict[str, Any] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] | None = (
+        None  # `None` where the operation has no body; `{}` where it has one and all is left out
+    )
     headers: dict[str, str] = field(default_factory=dict)
     parts: dict[str, Path | bytes | BinaryIO] = field(default_factory=dict)
 
@@ -218,30 +254,37 @@ def _arguments_model(name: str, signature: inspect.Signature, hints: Mapping[str
     for parameter in signature.parameters.values():
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], Field(default))
-    config = ConfigDict(
-        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), hide_input_in_errors=True
-    )
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
     return create_model(name, __config__=config, **fields)
 
 
-def _check(
-    name: str, model: type[BaseModel], signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> BaseModel:
+def _by_name(
+    name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
     positional = [p.name for p in signature.parameters.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
     if len(args) > len(positional):
-        raise ArgumentInvalid(f"{name} takes {len(positional)} positional arguments ({len(args)} given).")
-    given = dict(zip(positional, args, strict=False)) | dict(kwargs)
-    for unknown in given.keys() - signature.parameters.keys():
-        close = get_close_matches(unknown, signature.parameters, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It takes {', '.join(signature.parameters) or 'none'}."
-        raise ArgumentInvalid(f"{name} has no parameter {unknown!r}.", mend=hint)
+        allowed = "no positional arguments" if not positional else f"only {', '.join(positional)} by position"
+        raise ArgumentInvalid(f"{name} takes {allowed} ({len(args)} given).", mend="Name the others.")
+    given = dict(zip(positional, args, strict=False))
+    for key in kwargs:
+        if key in given:
+            raise ArgumentInvalid(f"{name}: {key} was given twice.")
+        if key not in signature.parameters:
+            close = get_close_matches(key, signature.parameters, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It takes {', '.join(signature.parameters) or 'none'}."
+            raise ArgumentInvalid(f"{name} has no parameter {key!r}.", mend=hint)
+    return given | dict(kwargs)
+
+
+def _validate(name: str, model: type[BaseModel], given: Mapping[str, Any]) -> BaseModel:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise ArgumentInvalid(f"{name}: {_reasons(error)}") from error
+        problem = f"{name}: {reasons(error, given)}."
+    raise ArgumentInvalid(problem)  # apart from the cause, which holds every argument and with them the secrets
 
 
-def _place(given: BaseModel, model: type[BaseModel], in_path: Mapping[str, str], method: str) -> _Placed:
+def _place(name: str, given: BaseModel, model: type[BaseModel], in_path: Mapping[str, str], method: str) -> _Placed:
     placed = _Placed()
     usual = Place.QUERY if method in _WITHOUT_BODY else Place.BODY
     for key, info in model.model_fields.items():
@@ -249,71 +292,49 @@ def _place(given: BaseModel, model: type[BaseModel], in_path: Mapping[str, str],
         if key in in_path:
             placed.path[in_path[key]] = value
             continue
-        if value is None:
-            continue
         wire = next((m for m in info.metadata if isinstance(m, Wire)), Wire())
         place, wire_name = wire.place or usual, wire.name or key
-        if place is Place.QUERY:
-            placed.query[wire_name] = plain(value)
-        elif place is Place.HEADER:
-            placed.headers[wire_name] = str(value)
-        elif place is Place.PART:
-            placed.parts[wire_name] = value
-        else:
-            placed.body[wire_name] = plain(value)
+        if place is Place.PART and isinstance(value, str):
+            place = Place.BODY
+        if place is Place.BODY and placed.body is None:
+            placed.body = {}
+        if value is None:
+            continue
+        try:
+            _put(placed, place, wire_name, value)
+        except ValueError as error:
+            raise ArgumentInvalid(f"{name}: {key}: {error}.") from None
     return placed
 
 
-def plain(value: Any) -> Any:
-    """The value as JSON-ready data, except that secrets stay `SecretStr` until they are sent."""
-    if isinstance(value, BaseModel):
-        return {key: plain(item) for key, item in value.model_dump(by_alias=True, exclude_none=True).items()}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return value
-
-
-def revealed(value: Any) -> Any:
-    """JSON-ready data with its secrets in clear. Only the clients call it, on the way to the socket."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, Mapping):
-        return {key: revealed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [revealed(item) for item in value]
-    return value
+def _put(placed: _Placed, place: Place, name: str, value: Any) -> None:
+    match place:
+        case Place.QUERY:
+            placed.query[name] = plain(value)
+        case Place.HEADER:
+            placed.headers[name] = str(value)
+        case Place.PART:
+            placed.parts[name] = value
+        case Place.BODY:
+            placed.body = {**(placed.body or {}), name: plain(value)}
 
 
 def _fill(name: str, template: str, ids: Mapping[str, Any]) -> str:
     path = template
     for wire_name, value in ids.items():
-        text = str(value)
-        if not text or text in {".", ".."}:
-            raise ArgumentInvalid(f"{name}: {_snake(wire_name)} must be an id, not {text!r}.")
-        path = path.replace(f"{{{wire_name}}}", quote(text, safe=""))
+        if not value or value in {".", ".."}:
+            raise ArgumentInvalid(f"{name}: {_snake(wire_name)} must be an id, not {value!r}.")
+        try:
+            path = path.replace(f"{{{wire_name}}}", quote(value, safe=""))
+        except UnicodeEncodeError:
+            raise ArgumentInvalid(
+                f"{name}: {_snake(wire_name)} must be an id, not text that has no encoding."
+            ) from None
     return path
 
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
-
-
-def _reasons(error: ValidationError) -> str:
-    """Each refused field with the reason, and with what was given unless that could be a secret or large."""
-    reasons = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=True):
-        place = ".".join(str(part) for part in problem["loc"] if not _is_type_tag(part)) or "answer"
-        given = problem.get("input")
-        shown = f" (got {given!r})" if isinstance(given, bool | int | float) and problem["type"] != "missing" else ""
-        reasons.append(f"{place}: {problem['msg']}{shown}")
-    return "; ".join(dict.fromkeys(reasons))
-
-
-def _is_type_tag(part: int | str) -> bool:
-    """Whether a part of an error's place names a branch of a union rather than a field."""
-    return isinstance(part, str) and ("[" in part or part in {"str", "int", "float", "bool", "none", "nullable"})
 
 
 @functools.cache

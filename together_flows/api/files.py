@@ -7,12 +7,11 @@ with a signed address), a PUT of the bytes there, and `preprocess`; `Together.up
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, Request
+from together_flows.api._model import Answer, FileContent, Nested, Request, Rows, Time
 from together_flows.api._operation import Place, Reply, Wire, operation
 
 Purpose = (
@@ -26,7 +25,6 @@ class File(Answer):
 
     Attributes:
         id: `file-…`.
-        created_at: seconds since the epoch.
         bytes: size.
         processed: whether the server has checked the file; `None` where it does not tell.
         processing_status: PENDING, QUEUED, RUNNING, COMPLETED, FAILED or INVALID_FORMAT; `None` for files that are not
@@ -36,7 +34,7 @@ class File(Answer):
 
     id: str
     object: str = "file"
-    created_at: int | None = None
+    created_at: Time = None
     filename: str = ""
     bytes: int | None = None
     purpose: Purpose = ""
@@ -49,7 +47,7 @@ class File(Answer):
 class FileList(Answer):
     """All files of the account; the API does not page them."""
 
-    data: Sequence[File]
+    data: Rows[File]
 
 
 class FileDeleted(Answer):
@@ -64,7 +62,7 @@ class UploadTarget(Answer):
 
     Attributes:
         file_id: the id that the file has from now on.
-        url: a signed address for one PUT. It works without a key, so it is treated as a secret: it never shows in a repr.
+        url: a signed address for one PUT. It works without a key, so no repr shows it.
     """
 
     file_id: str
@@ -117,7 +115,7 @@ def content(id: str, /) -> bytes:
 @operation("POST", "/files/upload", form=True)
 def upload(
     *,
-    file: Annotated[Path | bytes | BinaryIO, Wire(Place.PART)],
+    file: Annotated[FileContent, Wire(Place.PART)],
     file_name: str,
     purpose: Purpose,
     file_type: FileType = "jsonl",
@@ -181,7 +179,7 @@ def initiate_multipart(
 
 
 @operation("POST", "/files/multipart/complete", repeatable=True)
-def complete_multipart(*, upload_id: str, file_id: str, parts: Sequence[CompletedPart]) -> dict[str, Any]:
+def complete_multipart(*, upload_id: str, file_id: str, parts: Sequence[Nested[CompletedPart]]) -> dict[str, Any]:
     """Put the parts together. The answer is the file, either bare or under `file`."""
 
 
