@@ -2,7 +2,7 @@
 
 `TOGETHER_FLOWS_CRASH_AT` names a point, such as `after:send:batches.create` or `before:save:submitted`; the process
 gets SIGKILL when it reaches it. `TOGETHER_FLOWS_CRASH_ONCE` names a file that is created first, and a process that
-finds it there goes on, so that the retry survives. Both are set by tests only; unset, a point costs one dictionary look-up.
+finds it there goes on, so that the retry survives. Both are set by tests only; unset, a point costs one look-up.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ KINDS: Mapping[str, str] = {
 
 
 def _rows_in_data(answer: Any) -> Sequence[Row]:
-    return answer["data"] if isinstance(answer, Mapping) else answer
+    rows: Sequence[Row] = answer["data"] if isinstance(answer, Mapping) else answer
+    return rows
 
 
 def _nothing(_: Row) -> None:

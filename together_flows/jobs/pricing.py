@@ -146,7 +146,8 @@ def check_budget(estimate: PriceEstimate, budget: float | None) -> None:
     if not estimate.allowed:
         limit = estimate.account_limit or 0.0
         raise BudgetExceeded(
-            f"The job is estimated at ${estimate.usd:.2f}, and the account may spend ${limit:.2f}. Nothing was submitted.",
+            f"The job is estimated at ${estimate.usd:.2f}, and the account may spend ${limit:.2f}. "
+            "Nothing was submitted.",
             estimate=estimate.usd,
             budget=limit,
             mend="Add credit to the Together account.",

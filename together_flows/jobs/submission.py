@@ -1,13 +1,13 @@
 """Submit once: one job for one intention, whatever dies in between.
 
-`decide` is the whole of the policy: fed with the record of the attempt before, it says whether to adopt its job, to look
-for it, or to submit a new one. `submission` carries the decision out as a flow of steps.
+`decide` is the whole of the policy: fed with the record of the attempt before, it says whether to adopt its job, to
+look for it, or to submit a new one. `submission` carries the decision out as a flow of steps.
 
 The invariants:
 
 - A creation is sent only after a record in phase `intent` is stored, and its marker is in the request.
-- A creation whose answer was lost is sent again only after the job was looked for, for longer than the API takes to show
-  a new job, and was not there.
+- A creation whose answer was lost is sent again only after the job was looked for, for longer than the API takes to
+  show a new job, and was not there.
 - An old job that is not adopted is ended before a new one is submitted.
 """
 
@@ -142,7 +142,7 @@ def _why_again(record: JobRecord, inputs: str, policy: SubmissionPolicy) -> str:
 
 
 def killed_by_the_clear(record: JobRecord, cancelled_at: float) -> bool:
-    """Whether a cancelled job was hit by the kill of the attempt before it was adopted from, so that it is wanted still.
+    """Whether a cancelled job was hit by the kill of the attempt it was adopted from, so that it is still wanted.
 
     A clear kills the old attempt, yet the new one may start first and adopt the job that the kill is about to reach.
     """
@@ -260,7 +260,7 @@ def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPo
         raise SubmissionUnknown(
             f"A {kind.noun} may have been created at {record.intent_at:.0f} (seconds since the epoch), its answer is "
             "lost, and the API offers nothing to find it by.",
-            mend="Look for it on Together's site; then clear the task with on_clear='rerun', or set on_unknown='create'.",
+            mend="Look for it on Together's site, and clear the task with on_clear='rerun' or on_unknown='create'.",
         )
     began: float = yield Now()
     pause = 1.0
