@@ -60,13 +60,17 @@ def revealed(value: Any) -> Any:
 
 
 def _sent_fields(model: BaseModel) -> dict[str, Any]:
-    """The model's fields by their names on the wire: those that have a value, and those where `null` was meant."""
-    sends_null = model.sends_null & model.model_fields_set if isinstance(model, Request) else frozenset()
-    sent = {}
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        if value is not None or name in sends_null:
-            sent[field.serialization_alias or field.alias or name] = value
+    """The model's fields by their names on the wire.
+
+    Of a request those that have a value, and those where `null` was meant; of an answer that is sent back, those that
+    came.
+    """
+    if isinstance(model, Request):
+        nulls = model.sends_null & model.model_fields_set
+        names = [name for name in type(model).model_fields if getattr(model, name) is not None or name in nulls]
+    else:
+        names = [name for name in type(model).model_fields if name in model.model_fields_set]
+    sent = {type(model).model_fields[name].alias or name: getattr(model, name) for name in names}
     return sent | (model.model_extra or {})
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from io import TextIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, Self, TypeAlias, TypeVar
@@ -46,6 +47,15 @@ class Request(BaseModel):
 
     sends_null: ClassVar[frozenset[str]] = frozenset()
 
+    @model_validator(mode="after")
+    def _no_misspelt_fields(self) -> Self:
+        """A field that is not declared passes, since the API grows; one that is nearly a declared one is a mistake."""
+        declared = type(self).model_fields
+        for extra in self.model_extra or {}:
+            if close := get_close_matches(extra, declared, n=1, cutoff=0.85):
+                raise ValueError(f"has no field {extra!r}; did you mean {close[0]!r}?")
+        return self
+
 
 class Answer(BaseModel):
     """What the API answers. Only ids and statuses are required; everything else is taken as it comes.
@@ -72,6 +82,14 @@ class Answer(BaseModel):
                 answer.__dict__[field] = data[key]
                 answer.__pydantic_fields_set__.add(field)
         return answer
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Only what came: the repr of a job that has forty fields should show the ten that were sent."""
+        return [(name, value) for name, value in super().__repr_args__() if name not in self._absent]
+
+    @property
+    def _absent(self) -> set[str]:
+        return type(self).model_fields.keys() - self.model_fields_set
 
     @classmethod
     def _optional_fields_of(cls, error: ValidationError, data: Any) -> dict[str, str]:

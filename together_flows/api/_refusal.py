@@ -31,6 +31,9 @@ _SHOWN = frozenset(
     }
 )
 
+#: Kinds that mean a wrong type and do not end in `_type`.
+_OF_WRONG_TYPE = frozenset({"is_instance_of", "sequence_str"})
+
 _LONGEST = 60
 
 
@@ -95,11 +98,20 @@ def _words(problem: ErrorDetails) -> str:
         case "string_pattern_mismatch":
             return f"must match {context['pattern']}"
         case "too_short" | "string_too_short":
-            return f"must have at least {context['min_length']}"
+            return f"must have at least {_counted(context['min_length'], problem)}"
         case "too_long" | "string_too_long":
-            return f"must have at most {context['max_length']}"
-    words = problem["msg"].partition(", unable to")[0]
-    return words.replace("Input should be", "must be", 1).replace("must be a valid ", "must be a ", 1)
+            return f"must have at most {_counted(context['max_length'], problem)}"
+        case "list_type" | "tuple_type" | "sequence_str":
+            return "must be a list"
+        case "is_instance_of" if context["class"] == "Sequence":
+            return "must be a list"
+    words = problem["msg"].partition(", unable to")[0].replace("Input should be", "must be", 1)
+    return words.replace("must be a valid integer", "must be an integer").replace("must be a valid ", "must be a ")
+
+
+def _counted(number: int, problem: ErrorDetails) -> str:
+    unit = "character" if isinstance(problem["input"], str) else "item"
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _shown(problem: ErrorDetails) -> str:
@@ -111,4 +123,4 @@ def _shown(problem: ErrorDetails) -> str:
     text = repr(given)
     if kind in _SHOWN and isinstance(given, bool | int | float | str) and len(text) <= _LONGEST:
         return f" (got {text})"
-    return f" (got {type(given).__name__})" if kind.endswith("_type") else ""
+    return f" (got {type(given).__name__})" if kind.endswith("_type") or kind in _OF_WRONG_TYPE else ""
