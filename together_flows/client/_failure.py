@@ -1,0 +1,274 @@
+"""Five error bodies, one tree: from an answer with an error status to the error that says what to do about it."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+
+from together_flows.client._redaction import Redactor
+from together_flows.client._settings import API_KEY_VARIABLE, BASE_URL_VARIABLE
+from together_flows.errors import (
+    ApiError,
+    AuthenticationFailed,
+    BadRequest,
+    Conflict,
+    EndpointCreationClosed,
+    NotFound,
+    PaymentRequired,
+    PermissionDenied,
+    RateLimited,
+    ServerFailed,
+    UnprocessableRequest,
+)
+
+__all__ = ["ERROR_BODY_LIMIT", "error_in_stream", "error_of", "retry_after_of"]
+
+ERROR_BODY_LIMIT = 256 * 1024
+"""Most bytes read of an answer with an error status. Real ones hold a few hundred."""
+
+LONGEST_MESSAGE = 600
+"""Characters of the server's own words that a message keeps: enough for any reason, too few for a page of HTML."""
+
+V1_ENDPOINTS_CLOSED = "endpoints_v1_create_access_disabled"
+
+_CLASSES: dict[int, type[ApiError]] = {
+    400: BadRequest,
+    401: AuthenticationFailed,
+    402: PaymentRequired,
+    403: PermissionDenied,
+    404: NotFound,
+    409: Conflict,
+    422: UnprocessableRequest,
+    429: RateLimited,
+}
+
+_MENDS = {
+    401: f"Check the API key: the variable {API_KEY_VARIABLE}, the Airflow connection or the Prefect block that holds "
+    "it. For an upload it can also mean that free-trial credit is used up.",
+    402: "Add credit or raise the spending limit in the account's billing settings.",
+    403: "For inference it usually means that the prompt and max_tokens together exceed the model's context; "
+    "otherwise the key lacks the permission.",
+    429: "Send less at once, or ask Together AI for higher limits.",
+    503: "The API is overloaded; try again later.",
+}
+
+_ENDPOINTS_CLOSED_MEND = (
+    "Together AI no longer lets accounts create or restart v1 dedicated endpoints. Deploy through the v2 API "
+    "(/v2/projects/…/endpoints), or use a serverless model."
+)
+
+_REQUEST_ID_HEADERS = ("x-request-id", "x-together-traceid", "cf-ray")
+
+# Client errors that pass by themselves: the server gave up waiting for the request, or would not risk a replay.
+_PASSING = frozenset({408, 425})
+_NEVER_PASSING = frozenset({501, 505})
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """What an error body says, whichever of the five forms it has."""
+
+    message: str = ""
+    code: str = ""
+    error_type: str = ""
+    param: str = ""
+
+
+def error_of(
+    name: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    redactor: Redactor,
+    now: datetime.datetime | None = None,
+) -> ApiError:
+    """The error that an answer stands for.
+
+    Args:
+        name: how the message calls the request, such as `GET /files/{id}`.
+        status: HTTP status.
+        headers: the answer's headers; looked up in lower case.
+        body: as much of the body as was read.
+        redactor: masks the request's secrets, which servers like to echo.
+        now: the present, for a `Retry-After` that is a date.
+    """
+    decoded = _decoded(body)
+    reason = _reason(decoded)
+    return _error(
+        name,
+        status,
+        reason,
+        redactor,
+        body=decoded,
+        request_id=next((headers[key] for key in _REQUEST_ID_HEADERS if headers.get(key)), ""),
+        retry_after=retry_after_of(headers, now=now),
+    )
+
+
+def error_in_stream(name: str, decoded: Any, *, redactor: Redactor) -> ApiError | None:
+    """The error that one server-sent event stands for; `None` for an ordinary event.
+
+    A stream has answered 200 before it fails, so the status is taken from the event where it names one.
+    """
+    if not isinstance(decoded, Mapping) or not decoded.get("error"):
+        return None
+    reason = _reason(decoded)
+    inner = decoded["error"]
+    status = inner.get("status", inner.get("code")) if isinstance(inner, Mapping) else None
+    known = isinstance(status, int) and 400 <= status < 600
+    return _error(name, status if isinstance(status, int) and known else 500, reason, redactor, body=decoded)
+
+
+def retry_after_of(headers: Mapping[str, str], *, now: datetime.datetime | None = None) -> float | None:
+    """Seconds that the server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date)."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    given = headers.get("retry-after", "").strip()
+    seconds = _number(given)
+    if seconds is not None or not given:
+        return seconds
+    try:
+        date = parsedate_to_datetime(given)
+        if date.tzinfo is None:  # RFC 9110: every HTTP date is in GMT
+            date = date.replace(tzinfo=datetime.UTC)
+        return max(0.0, (date - (now or datetime.datetime.now(datetime.UTC))).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _error(
+    name: str,
+    status: int,
+    reason: _Reason,
+    redactor: Redactor,
+    *,
+    body: Any,
+    request_id: str = "",
+    retry_after: float | None = None,
+) -> ApiError:
+    kind, mend = _kind(status, reason.code)
+    text = shortened(redactor.text(reason.message)) or "no reason given"
+    identity = f", request {request_id}" if request_id else ""
+    return kind(
+        f"{name}: {text} (HTTP {status}{identity})",
+        status_code=status,
+        code=redactor.text(reason.code),
+        error_type=redactor.text(reason.error_type),
+        param=redactor.text(reason.param),
+        request_id=request_id,
+        retry_after=retry_after,
+        body=redactor.data(body),
+        mend=mend,
+        retryable=_can_pass(status),
+    )
+
+
+def _kind(status: int, code: str) -> tuple[type[ApiError], str]:
+    if code == V1_ENDPOINTS_CLOSED:
+        return EndpointCreationClosed, _ENDPOINTS_CLOSED_MEND
+    if status in _CLASSES:
+        return _CLASSES[status], _MENDS.get(status, "")
+    if status >= 500:
+        return ServerFailed, _MENDS.get(status, "")
+    if status < 400:
+        return ApiError, f"The address may be wrong: check base_url or {BASE_URL_VARIABLE}."
+    return ApiError, ""
+
+
+def _can_pass(status: int) -> bool:
+    return status == 429 or status in _PASSING or (status >= 500 and status not in _NEVER_PASSING)
+
+
+def _decoded(body: bytes) -> Any:
+    """The body as data if it is JSON, else as text without markup."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return shortened(_text_of(body.decode("utf-8", errors="replace")))
+
+
+def _reason(decoded: Any) -> _Reason:
+    if isinstance(decoded, str):
+        return _Reason(decoded)
+    if not isinstance(decoded, Mapping):
+        return _Reason(_compact(decoded) if decoded else "")
+    inner = decoded.get("error")
+    if isinstance(inner, Mapping):
+        return _fields(inner)
+    if isinstance(inner, str) and inner:
+        return _Reason(inner, code=_word(decoded.get("code")), error_type=_word(decoded.get("type")))
+    return _fields(decoded)
+
+
+def _fields(body: Mapping[str, Any]) -> _Reason:
+    words = (body.get(key) for key in ("message", "detail", "errors", "error"))
+    message = next((word for word in words if word), None)
+    if message is None:
+        message = body or ""
+    return _Reason(
+        message=message if isinstance(message, str) else _compact(message),
+        code=_word(body.get("code")),
+        error_type=_word(body.get("type")),
+        param=_word(body.get("param")),
+    )
+
+
+def _word(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _compact(value: Any) -> str:
+    return msgspec.json.encode(value).decode() if value else ""
+
+
+def shortened(text: str) -> str:
+    """The text on one line and of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
+
+
+class _PageText(HTMLParser):
+    """Collects what a reader of a page would see."""
+
+    _unseen = frozenset({"script", "style", "head"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._hidden += tag in self._unseen
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = max(0, self._hidden - (tag in self._unseen))
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words.append(data)
+
+
+def _text_of(text: str) -> str:
+    if not re.match(r"\s*<(!doctype|html|\?xml|head|body|error)\b", text, re.IGNORECASE):
+        return text
+    page = _PageText()
+    page.feed(text)
+    return " ".join(page.words)

@@ -1,0 +1,72 @@
+"""From an answer to the type that the operation promises. Pure: nothing here touches a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from together_flows.api._operation import Operation, Reply
+from together_flows.errors import AnswerInvalid
+
+__all__ = ["LARGE", "answer_of", "decoded_json"]
+
+T = TypeVar("T")
+
+LARGE = 256 * 1024
+"""Bytes from which an answer is decoded in a thread by the async client."""
+
+
+def answer_of(operation: Operation[T], *, status: int, url: str, headers: Mapping[str, str], body: bytes) -> T:
+    """What `send` returns for a successful answer.
+
+    Args:
+        operation: what was sent.
+        status: HTTP status, below 400.
+        url: the address that answered.
+        headers: the answer's headers; looked up in lower case.
+        body: the whole body.
+
+    Raises:
+        AnswerInvalid: it is not what the operation promises.
+    """
+    match operation.reply:
+        case Reply.BYTES:
+            return operation.parse(body)
+        case Reply.NOTHING:
+            return operation.parse(None)
+        case Reply.REDIRECT:
+            return operation.parse(_target(operation, status, url, headers))
+        case _:
+            return operation.parse(decoded_json(operation.name, body))
+
+
+def decoded_json(name: str, body: bytes) -> Any:
+    """The body as plain data; `None` for an empty one.
+
+    Raises:
+        AnswerInvalid: it is no JSON, or nested beyond reason.
+    """
+    if not body.strip():
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError as error:
+        raise AnswerInvalid(f"{name}: the answer is nested too deeply to be an answer of the API.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        shown = body[:80].decode("utf-8", errors="replace")
+        raise AnswerInvalid(f"{name}: the answer is not JSON ({error}). It begins with {shown!r}.") from error
+
+
+def _target(operation: Operation[Any], status: int, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """A redirect's headers as the fields of an answer: the address it names, and the id of the file if there is one."""
+    location = headers.get("location", "")
+    if not 300 <= status < 400 or not location:
+        raise AnswerInvalid(f"{operation.name}: HTTP {status} came where a redirect to an address was due.")
+    target = urljoin(url, location)
+    if urlsplit(target).scheme not in {"http", "https"}:
+        raise AnswerInvalid(f"{operation.name}: the redirect leads to no http(s) address.")
+    file_id = headers.get("x-together-file-id", "")
+    return {"url": target} | ({"file_id": file_id} if file_id else {})
