@@ -77,7 +77,7 @@ class AsyncTogether(Client):
     async def send_measured(self, operation: Operation[T]) -> tuple[T, int]:
         """The same as `send`, together with the size of the answer's body in bytes."""
         prepared = prepare(operation, self._settings)
-        return await self._patiently(operation, lambda: self._answered(operation, prepared))
+        return await self._patiently(self._answered, operation, prepared)
 
     def stream(self, operation: Operation[Any]) -> AsyncIterator[Any]:
         """Send an operation with `stream=True` and yield its events as they come, each of the operation's chunk type.
@@ -157,10 +157,15 @@ class AsyncTogether(Client):
     ) -> None:
         await self.close()
 
-    async def _patiently(self, operation: Operation[Any], attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(
+        self,
+        attempt: Callable[[Operation[Any], Prepared], Awaitable[T]],
+        operation: Operation[Any],
+        prepared: Prepared,
+    ) -> T:
         driver = self._retries.async_driver(call_name(operation), repeatable=operation.repeatable)
         try:
-            return await driver(attempt)
+            return await driver(attempt, operation, prepared)
         except TogetherError as error:
             outcome = verdict(error, name=operation.name, repeatable=operation.repeatable)
             if outcome is error:
@@ -176,7 +181,7 @@ class AsyncTogether(Client):
         return await asyncio.to_thread(self._answer, operation, response, body), len(body)
 
     async def _events(self, operation: Operation[Any], prepared: Prepared) -> AsyncIterator[Any]:
-        response = await self._patiently(operation, lambda: self._accepted(operation, prepared))
+        response = await self._patiently(self._accepted, operation, prepared)
         async with aclosing(response):
             with failures(call_name(operation), self._tuning.timeout):
                 async for received in httpx2.EventSource(response, max_event_size=EVENT_LIMIT):

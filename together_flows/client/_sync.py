@@ -72,7 +72,7 @@ class Together(Client):
     def send_measured(self, operation: Operation[T]) -> tuple[T, int]:
         """The same as `send`, together with the size of the answer's body in bytes."""
         prepared = prepare(operation, self._settings)
-        return self._patiently(operation, lambda: self._answered(operation, prepared))
+        return self._patiently(self._answered, operation, prepared)
 
     def stream(self, operation: Operation[Any]) -> Iterator[Any]:
         """Send an operation with `stream=True` and yield its events as they come, each of the operation's chunk type.
@@ -178,7 +178,7 @@ class Together(Client):
     def _upload(self, source: Source, purpose: str, checksum: str | None, transfer: Transfer) -> File:
         def send(operation: Operation[Any]) -> Any:
             prepared = prepare(operation, self._settings)
-            return self._patiently(operation, lambda: self._answered(operation, prepared), transfer.pause)[0]
+            return self._patiently(self._answered, operation, prepared, pause=transfer.pause)[0]
 
         return Uploader(send, self._storage).upload(source, purpose=purpose, checksum=checksum, transfer=transfer)
 
@@ -203,11 +203,16 @@ class Together(Client):
         ).run()
 
     def _patiently(
-        self, operation: Operation[Any], attempt: Callable[[], T], pause: Callable[[float], None] | None = None
+        self,
+        attempt: Callable[[Operation[Any], Prepared], T],
+        operation: Operation[Any],
+        prepared: Prepared,
+        *,
+        pause: Callable[[float], None] | None = None,
     ) -> T:
         driver = self._retries.driver(call_name(operation), repeatable=operation.repeatable, sleep=pause)
         try:
-            return driver(attempt)
+            return driver(attempt, operation, prepared)
         except TogetherError as error:
             outcome = verdict(error, name=operation.name, repeatable=operation.repeatable)
             if outcome is error:
@@ -220,7 +225,7 @@ class Together(Client):
         return self._answer(operation, response, body), len(body)
 
     def _events(self, operation: Operation[Any], prepared: Prepared) -> Iterator[Any]:
-        response = self._patiently(operation, lambda: self._accepted(operation, prepared))
+        response = self._patiently(self._accepted, operation, prepared)
         with closing(response), failures(call_name(operation), self._tuning.timeout):
             for received in httpx2.EventSource(response, max_event_size=EVENT_LIMIT):
                 event = self._event(operation, received.data)
