@@ -16,7 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MODULES = ["abc", "argparse", "array", "ast", "asyncio", "base64", "bisect", "bz2", "calendar", "cmath", "codecs", "collections", "colorsys", "concurrent.futures", "configparser", "contextlib", "copy", "csv", "ctypes", "dataclasses", "datetime", "decimal", "difflib", "dis", "email.message", "enum", "fileinput", "fnmatch", "fractions", "ftplib", "functools", "gc", "getpass", "gettext", "glob", "graphlib", "gzip", "hashlib", "heapq", "hmac", "html", "http.client", "http.cookies", "imaplib", "importlib.metadata", "inspect", "io", "ipaddress", "itertools", "json", "keyword", "linecache", "locale", "logging", "lzma", "mailbox", "math", "mimetypes", "mmap", "multiprocessing", "netrc", "ntpath", "numbers", "operator", "optparse", "os", "os.path", "pathlib", "pickle", "pickletools", "pkgutil", "platform", "plistlib", "poplib", "posixpath", "pprint", "profile", "pstats", "queue", "quopri", "random", "re", "reprlib", "runpy", "sched", "secrets", "select", "selectors", "shelve", "shlex", "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "stat", "statistics", "string", "stringprep", "struct", "subprocess", "symtable", "sysconfig", "tarfile", "tempfile", "textwrap", "threading", "timeit", "token", "tokenize", "tomllib", "traceback", "tracemalloc", "turtle", "types", "typing", "unicodedata", "unittest", "unittest.mock", "urllib.parse", "urllib.request", "uuid", "wave", "weakref", "webbrowser", "wsgiref.util", "xml.dom.minidom", "xml.etree.ElementTree", "zipapp", "zipfile", "zipimport", "zlib", "zoneinfo"]
+MODULES = (
+    "abc argparse array ast asyncio base64 bisect bz2 calendar cmath codecs collections colorsys "
+    "concurrent.futures configparser contextlib copy csv ctypes dataclasses datetime decimal difflib dis "
+    "email.message enum fileinput fnmatch fractions ftplib functools gc getpass gettext glob graphlib gzip "
+    "hashlib heapq hmac html http.client http.cookies imaplib importlib.metadata inspect io ipaddress itertools "
+    "json keyword linecache locale logging lzma mailbox math mimetypes mmap multiprocessing netrc ntpath numbers "
+    "operator optparse os os.path pathlib pickle pickletools pkgutil platform plistlib poplib posixpath pprint "
+    "profile pstats queue quopri random re reprlib runpy sched secrets select selectors shelve shlex shutil "
+    "signal smtplib socket socketserver sqlite3 ssl stat statistics string stringprep struct subprocess symtable "
+    "sysconfig tarfile tempfile textwrap threading timeit token tokenize tomllib traceback tracemalloc turtle "
+    "types typing unicodedata unittest unittest.mock urllib.parse urllib.request uuid wave weakref webbrowser "
+    "wsgiref.util xml.dom.minidom xml.etree.ElementTree zipapp zipfile zipimport zlib zoneinfo"
+).split()  # noqa: SIM905 - a hundred names read better as text
 
 TRAINING = ("What does `{name}` do?", "Explain `{name}` from the Python standard library.")
 VALIDATION = "Tell me what `{name}` is for."

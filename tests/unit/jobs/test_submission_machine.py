@@ -1,4 +1,4 @@
-"""Whatever crashes, whatever answers are lost: paid creations never exceed what is wanted for long, and no job is orphaned."""
+"""Whatever crashes and whatever answers are lost: no job is paid for twice, and none is orphaned."""
 
 from __future__ import annotations
 

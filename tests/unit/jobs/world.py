@@ -1,4 +1,4 @@
-"""A small Together for the flows of `jobs`: it performs steps in memory, on a clock of its own, and can fail at any step."""
+"""A small Together for the flows of `jobs`: it performs steps in memory, on its own clock, and can fail at any step."""
 
 from __future__ import annotations
 
