@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MODULES = (
+_MODULES = (
     "abc argparse array ast asyncio base64 bisect bz2 calendar cmath codecs collections colorsys "
     "concurrent.futures configparser contextlib copy csv ctypes dataclasses datetime decimal difflib dis "
     "email.message enum fileinput fnmatch fractions ftplib functools gc getpass gettext glob graphlib gzip "
@@ -28,7 +28,7 @@ MODULES = (
     "sysconfig tarfile tempfile textwrap threading timeit token tokenize tomllib traceback tracemalloc turtle "
     "types typing unicodedata unittest unittest.mock urllib.parse urllib.request uuid wave weakref webbrowser "
     "wsgiref.util xml.dom.minidom xml.etree.ElementTree zipapp zipfile zipimport zlib zoneinfo"
-).split()  # noqa: SIM905 - a hundred names read better as text
+)
 
 TRAINING = ("What does `{name}` do?", "Explain `{name}` from the Python standard library.")
 VALIDATION = "Tell me what `{name}` is for."
@@ -100,7 +100,7 @@ def write_datasets(folder: Path, *, held_out: int = 60, validation: int = 150, p
 
 def documented() -> Iterator[Documented]:
     """Every public function, class and method of the standard library that explains itself in a paragraph."""
-    for module_name in MODULES:
+    for module_name in _MODULES.split():
         try:
             with warnings.catch_warnings(action="ignore"):
                 module = importlib.import_module(module_name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from together_flows.jobs.record import JobRecord, JobStore, MemoryStore, Phase, SqliteStore, TaskOutcome
     from together_flows.jobs.steps import arun, run
     from together_flows.jobs.submission import SubmissionPolicy, asubmit_once, killed_by_the_clear, submit_once
-    from together_flows.jobs.waiting import Done, Expired, GiveUp, WaitPolicy, waiting
+    from together_flows.jobs.waiting import Done, Expired, GiveUp, WaitPolicy
     from together_flows.jobs.watcher import JobWatcher
 
 _HOMES = {
@@ -31,7 +31,7 @@ _HOMES = {
     "record": ("JobRecord", "JobStore", "MemoryStore", "Phase", "SqliteStore", "TaskOutcome"),
     "steps": ("arun", "run"),
     "submission": ("SubmissionPolicy", "asubmit_once", "killed_by_the_clear", "submit_once"),
-    "waiting": ("Done", "Expired", "GiveUp", "WaitPolicy", "waiting"),
+    "waiting": ("Done", "Expired", "GiveUp", "WaitPolicy"),
     "watcher": ("JobWatcher",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -71,7 +71,6 @@ __all__ = [
     "remember",
     "run",
     "submit_once",
-    "waiting",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from together_flows.api import Operation
 from together_flows.errors import ApiError, AuthenticationFailed, NotFound, TogetherError
@@ -17,7 +18,7 @@ CONFIRM_SECONDS = 60.0
 _LOOK_EVERY = 1.0
 
 
-def cancel_with(operation: Callable[[str], Operation[object]]) -> Callable[[str], Steps[None]]:
+def cancel_with(operation: Callable[[str], Operation[Any]]) -> Callable[[str], Steps[None]]:
     """Steps that end a job by one operation. A refusal is no error: the job may have ended by itself just before."""
 
     def cancel(job_id: str) -> Steps[None]:

@@ -46,7 +46,7 @@ KIND = JobKind(
         "completed": JobState.SUCCEEDED,
         "failed": JobState.FAILED,
     },
-    create=lambda spec: Send(models.create(**spec)),
+    create=lambda spec: Send(models.upload(**spec)),
     read=jobs.retrieve,
     list_all=jobs.list,
     new_id=lambda answer: str(answer.data.job_id),
