@@ -27,7 +27,7 @@ from together_flows.client._base import (
     is_failure,
     streaming,
 )
-from together_flows.client._connection import MAX_HOPS, failures, ssl_context
+from together_flows.client._connection import MAX_HOPS, failures
 from together_flows.client._request import Prepared, prepare
 from together_flows.client._response import LARGE
 from together_flows.client._sync import Together
@@ -224,9 +224,10 @@ class AsyncTogether(Client):
         self._check_open()
         self._check_loop()
         if self._http is None:
-            await asyncio.to_thread(ssl_context)  # takes 20 ms the first time, which the loop need not wait for
-        if self._http is None:  # another task may have been faster
-            self._http = httpx2.AsyncClient(**self._tuning.authorized(self._settings))
+            # The first client of a process takes 20 ms for certificates and 50 ms for imports. The loop need not wait.
+            built = await asyncio.to_thread(self._tuning.async_client, self._settings)
+            if self._http is None:  # no other task was faster
+                self._http = built
         return self._http
 
     def _check_loop(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import httpx2
 
 from together_flows import __version__
@@ -61,8 +62,24 @@ class Tuning:
     headers: Mapping[str, str]
     transport: Any
 
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of an httpx2 client that carries no key: for the storage to which signed addresses lead."""
+    def client(self, settings: Settings) -> httpx2.Client:
+        """A blocking client that speaks for the account."""
+        return httpx2.Client(**self._authorized(settings))
+
+    def async_client(self, settings: Settings) -> httpx2.AsyncClient:
+        """A client for coroutines that speaks for the account. It is made in a thread, apart from any event loop."""
+        # httpx2 loads anyio's engine, which takes 40 ms, with the first connection and so in the caller's event loop.
+        # A run of anyio loads it here.
+        anyio.run(anyio.sleep, 0)
+        return httpx2.AsyncClient(**self._authorized(settings))
+
+    def storage_client(self, *, answer_timeout: float) -> httpx2.Client:
+        """A blocking client that carries no key, for the storage to which signed addresses lead."""
+        arguments = self._arguments()
+        arguments["timeout"].read = max(answer_timeout, self.timeout)
+        return httpx2.Client(**arguments)
+
+    def _arguments(self) -> dict[str, Any]:
         return {
             "headers": {"User-Agent": f"together-flows/{__version__}"},
             "timeout": httpx2.Timeout(self.timeout, connect=self.connect_timeout),
@@ -76,9 +93,8 @@ class Tuning:
             "transport": self.transport,
         }
 
-    def authorized(self, settings: Settings) -> dict[str, Any]:
-        """Arguments of an httpx2 client that speaks for the account."""
-        arguments = self.arguments()
+    def _authorized(self, settings: Settings) -> dict[str, Any]:
+        arguments = self._arguments()
         arguments["headers"] |= self.headers
         arguments["headers"]["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
         return arguments

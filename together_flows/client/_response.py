@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from together_flows.api._operation import Operation, Reply
+from together_flows.client._steps import decoded_in_steps, rows_parsed
 from together_flows.errors import AnswerInvalid
 
 __all__ = ["LARGE", "answer_of", "decoded_json"]
@@ -16,7 +17,7 @@ __all__ = ["LARGE", "answer_of", "decoded_json"]
 T = TypeVar("T")
 
 LARGE = 256 * 1024
-"""Bytes from which an answer is decoded in a thread by the async client."""
+"""Bytes from which an answer is read in small steps, and by the async client in a thread."""
 
 
 def answer_of(operation: Operation[T], *, status: int, url: str, headers: Mapping[str, str], body: bytes) -> T:
@@ -40,7 +41,8 @@ def answer_of(operation: Operation[T], *, status: int, url: str, headers: Mappin
         case Reply.REDIRECT:
             return operation.parse(_target(operation, status, url, headers))
         case _:
-            return operation.parse(decoded_json(operation.name, body))
+            decoded = decoded_json(operation.name, body)
+            return operation.parse(rows_parsed(operation.answer, decoded) if len(body) > LARGE else decoded)
 
 
 def decoded_json(name: str, body: bytes) -> Any:
@@ -52,7 +54,7 @@ def decoded_json(name: str, body: bytes) -> Any:
     if not body.strip():
         return None
     try:
-        return msgspec.json.decode(body)
+        return decoded_in_steps(body) if len(body) > LARGE else msgspec.json.decode(body)
     except RecursionError as error:
         raise AnswerInvalid(f"{name}: the answer is nested too deeply to be an answer of the API.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -90,10 +90,7 @@ class Storage:
     def _client(self) -> httpx2.Client:
         with self._opening:
             if self._http is None:
-                arguments = self._tuning.arguments()
-                arguments["timeout"] = httpx2.Timeout(arguments["timeout"])
-                arguments["timeout"].read = max(ANSWER_TIMEOUT, self._tuning.timeout)
-                self._http = httpx2.Client(**arguments)
+                self._http = self._tuning.storage_client(answer_timeout=ANSWER_TIMEOUT)
             return self._http
 
 

@@ -267,5 +267,5 @@ class Together(Client):
         self._check_open()
         with self._opening:
             if self._http is None:
-                self._http = httpx2.Client(**self._tuning.authorized(self._settings))
+                self._http = self._tuning.client(self._settings)
             return self._http
