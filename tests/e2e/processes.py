@@ -1,0 +1,124 @@
+"""Real processes for the end-to-end tests: each in a group of its own, each stopped by that group, none left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(look: Callable[[], T | None], *, within: float, what: str, every: float = 0.25) -> T:
+    """Look until something is there. The limit only keeps a broken run from hanging; no result depends on it.
+
+    Args:
+        look: answers something once it is there; errors of the network count as "not yet".
+        within: seconds after which the test fails.
+        what: what is waited for, for the failure's message.
+        every: seconds between two looks.
+    """
+    give_up = time.monotonic() + within
+    last: Exception | None = None
+    while time.monotonic() < give_up:
+        try:
+            if found := look():
+                return found
+        except (httpx2.HTTPError, OSError, ValueError, KeyError) as error:
+            last = error
+        time.sleep(every)
+    raise AssertionError(f"{what} did not happen within {within:.0f} s; last error: {last!r}")
+
+
+class Process:
+    """A process in a group of its own.
+
+    Args:
+        name: for logs and messages.
+        command: what to run; `python` stands for this interpreter.
+        log: file that gets its output.
+        env: its whole environment.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        self._command = [sys.executable if part == "python" else part for part in command]
+        self._env = dict(env)
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Process:
+        with self.log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self._command, stdout=output, stderr=subprocess.STDOUT, env=self._env, cwd=ROOT, start_new_session=True
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None, f"{self.name} was not started"
+        return self._popen.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    def kill(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the whole group, and wait for the first process to be gone."""
+        assert self._popen is not None
+        try:
+            os.killpg(self.pid, with_signal)
+        except ProcessLookupError:
+            return
+        self._popen.wait(timeout=60)
+
+    def ask_to_end(self) -> None:
+        """Tell the group to end, without waiting for it."""
+        if self._popen is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End the group: kindly, then surely."""
+        if self._popen is None:
+            return
+        self.ask_to_end()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(timeout=8)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait(timeout=15)
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The environment of a process that must see nothing of this one's Airflow, Prefect or Together."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("AIRFLOW", "PREFECT", "TOGETHER", "PYTEST"))
+    }
+    path = os.pathsep.join(part for part in (str(ROOT), kept.get("PYTHONPATH", "")) if part)
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
