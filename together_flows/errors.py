@@ -58,6 +58,17 @@ class TogetherError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.mend}".rstrip()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Orchestrators pickle errors between processes. The usual way calls the class with the message alone, which
+        # fails for every class that requires more.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[TogetherError], args: tuple[Any, ...], state: dict[str, Any]) -> TogetherError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigurationInvalid(TogetherError):
     """A setting is missing or malformed: no API key, a base URL that is none, an unknown connection."""

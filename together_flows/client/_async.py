@@ -215,9 +215,10 @@ class AsyncTogether(Client):
     async def _read(self, operation: Operation[Any], response: httpx2.Response) -> bytes:
         body = Body(operation, response)
         with failures(call_name(operation), self._tuning.timeout):
-            async for block in response.aiter_bytes():
-                if not body.takes(block):
-                    break
+            async with aclosing(response.aiter_bytes()) as blocks:
+                async for block in blocks:
+                    if not body.takes(block):
+                        break
         return body.whole()
 
     async def _client(self) -> httpx2.AsyncClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -15,7 +16,8 @@ from together_flows.client._connection import Tuning, next_hop
 from together_flows.client._failure import ERROR_BODY_LIMIT, error_in_stream, error_of
 from together_flows.client._redaction import Redactor, secrets_in
 from together_flows.client._response import answer_of, decoded_json
-from together_flows.client._settings import Settings
+from together_flows.client._settings import Settings, printable
+from together_flows.client._storage import Storage
 from together_flows.client._transfer import safe_name
 from together_flows.client.retry import Retries
 from together_flows.errors import AnswerInvalid, ApiError, ArgumentInvalid, ConfigurationInvalid
@@ -82,6 +84,9 @@ class Client:
         """
         if timeout <= 0 or connect_timeout <= 0 or max_connections < 1:
             raise ConfigurationInvalid("timeout, connect_timeout and max_connections must be positive.")
+        for name, value in (headers or {}).items():
+            if not printable(value):
+                raise ConfigurationInvalid(f"The header {name} may hold printable ASCII characters only.")
         self._settings = Settings.resolve(api_key, base_url)
         self._tuning = Tuning(
             timeout=timeout,
@@ -91,11 +96,14 @@ class Client:
             transport=transport,
         )
         self._retries = retries
+        self._storage = Storage(self._tuning, retries)
+        self._opening = Lock()
         self._closed = False
-        self._begin()
 
-    def _begin(self) -> None:
-        """Make what the client holds besides its settings."""
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     @property
     def account(self) -> str:
@@ -137,11 +145,15 @@ class Client:
             call_name(operation), response.status_code, response.headers, body, redactor=self._redactor(operation)
         )
 
-    @staticmethod
-    def _answer(operation: Operation[T], response: httpx2.Response, body: bytes) -> T:
+    def _answer(self, operation: Operation[T], response: httpx2.Response, body: bytes) -> T:
         """What an answer without an error is worth."""
         return answer_of(
-            operation, status=response.status_code, url=str(response.url), headers=response.headers, body=body
+            operation,
+            status=response.status_code,
+            url=str(response.url),
+            headers=response.headers,
+            body=body,
+            redactor=self._redactor(operation),
         )
 
     def _event(self, operation: Operation[Any], data: str) -> Any:
@@ -153,8 +165,9 @@ class Client:
         """
         if data.strip() == "[DONE]":
             return END_OF_STREAM
-        decoded = decoded_json(operation.name, data.encode())
-        error = error_in_stream(call_name(operation), decoded, redactor=self._redactor(operation))
+        redactor = self._redactor(operation)
+        decoded = decoded_json(operation.name, data.encode(), redactor=redactor)
+        error = error_in_stream(call_name(operation), decoded, redactor=redactor)
         if error is not None:
             raise error
         return replace(operation, answer=operation.chunk).parse(decoded)

@@ -93,8 +93,9 @@ class Download:
                     self._part.write(block)
                     self._transfer.advance(len(block))
         self._check_size(self._part.size)
+        path = self._part.commit()
         self._transfer.finish()
-        return self._part.commit()
+        return path
 
     def _asking(self) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity"}  # so that sizes and ranges are those of the file

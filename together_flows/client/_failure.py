@@ -54,11 +54,15 @@ _MENDS = {
     401: f"Check the API key: the variable {API_KEY_VARIABLE}, the Airflow connection or the Prefect block that holds "
     "it. For an upload it can also mean that free-trial credit is used up.",
     402: "Add credit or raise the spending limit in the account's billing settings.",
-    403: "For inference it usually means that the prompt and max_tokens together exceed the model's context; "
-    "otherwise the key lacks the permission.",
+    403: "The key may not do this: check its permissions and its organisation.",
     429: "Send less at once, or ask Together AI for higher limits.",
     503: "The API is overloaded; try again later.",
 }
+
+_TOO_LONG_MEND = (
+    "For inference this usually means that the prompt and max_tokens together exceed the model's context: shorten one."
+)
+_INFERENCE = ("/chat/completions", "/completions", "/embeddings", "/rerank")
 
 _ENDPOINTS_CLOSED_MEND = (
     "Together AI no longer lets accounts create or restart v1 dedicated endpoints. Deploy through the v2 API "
@@ -102,14 +106,15 @@ def error_of(
         now: the present, for a `Retry-After` that is a date.
     """
     decoded = _decoded(body)
-    reason = _reason(decoded)
+    request_id = next((headers[key] for key in _REQUEST_ID_HEADERS if headers.get(key)), "")
     return _error(
         name,
         status,
-        reason,
+        _reason(decoded),
         redactor,
+        origin=f"HTTP {status}" + (f", request {request_id}" if request_id else ""),
         body=decoded,
-        request_id=next((headers[key] for key in _REQUEST_ID_HEADERS if headers.get(key)), ""),
+        request_id=request_id,
         retry_after=retry_after_of(headers, now=now),
     )
 
@@ -122,10 +127,8 @@ def error_in_stream(name: str, decoded: Any, *, redactor: Redactor) -> ApiError 
     if not isinstance(decoded, Mapping) or not decoded.get("error"):
         return None
     reason = _reason(decoded)
-    inner = decoded["error"]
-    status = inner.get("status", inner.get("code")) if isinstance(inner, Mapping) else None
-    known = isinstance(status, int) and 400 <= status < 600
-    return _error(name, status if isinstance(status, int) and known else 500, reason, redactor, body=decoded)
+    status = int(reason.code) if re.fullmatch("[45][0-9][0-9]", reason.code) else 200
+    return _error(name, status, reason, redactor, origin="in the stream", body=decoded)
 
 
 def retry_after_of(headers: Mapping[str, str], *, now: datetime.datetime | None = None) -> float | None:
@@ -160,15 +163,15 @@ def _error(
     reason: _Reason,
     redactor: Redactor,
     *,
+    origin: str,
     body: Any,
     request_id: str = "",
     retry_after: float | None = None,
 ) -> ApiError:
-    kind, mend = _kind(status, reason.code)
+    kind, mend = _kind(name, status, reason.code)
     text = shortened(redactor.text(reason.message)) or "no reason given"
-    identity = f", request {request_id}" if request_id else ""
     return kind(
-        f"{name}: {text} (HTTP {status}{identity})",
+        f"{name}: {text} ({origin})",
         status_code=status,
         code=redactor.text(reason.code),
         error_type=redactor.text(reason.error_type),
@@ -181,12 +184,14 @@ def _error(
     )
 
 
-def _kind(status: int, code: str) -> tuple[type[ApiError], str]:
+def _kind(name: str, status: int, code: str) -> tuple[type[ApiError], str]:
     if code == V1_ENDPOINTS_CLOSED:
         return EndpointCreationClosed, _ENDPOINTS_CLOSED_MEND
+    if status == 403 and name.endswith(_INFERENCE):
+        return PermissionDenied, _TOO_LONG_MEND
     if status in _CLASSES:
         return _CLASSES[status], _MENDS.get(status, "")
-    if status >= 500:
+    if status >= 500 or status < 300:  # below 300 for a stream, which has answered 200 before it fails
         return ServerFailed, _MENDS.get(status, "")
     if status < 400:
         return ApiError, f"The address may be wrong: check base_url or {BASE_URL_VARIABLE}."
@@ -194,7 +199,9 @@ def _kind(status: int, code: str) -> tuple[type[ApiError], str]:
 
 
 def _can_pass(status: int) -> bool:
-    return status == 429 or status in _PASSING or (status >= 500 and status not in _NEVER_PASSING)
+    if status < 300 or status == 429 or status in _PASSING:
+        return True
+    return status >= 500 and status not in _NEVER_PASSING
 
 
 def _decoded(body: bytes) -> Any:

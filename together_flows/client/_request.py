@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from together_flows.api._operation import Operation, Reply, revealed
-from together_flows.client._settings import Settings
+from together_flows.client._settings import Settings, printable
 from together_flows.errors import ArgumentInvalid
 
 __all__ = ["Prepared", "prepare"]
@@ -113,7 +113,7 @@ def _text(value: Any) -> str:
 
 def _checked_headers(operation: Operation[Any]) -> dict[str, str]:
     for name, value in operation.headers.items():
-        if not (value.isascii() and value.isprintable()):
+        if not printable(value):
             raise ArgumentInvalid(f"{operation.name}: the header {name} may hold printable ASCII characters only.")
     return dict(operation.headers)
 

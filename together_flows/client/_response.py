@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from together_flows.api._operation import Operation, Reply
+from together_flows.client._redaction import Redactor
 from together_flows.client._steps import decoded_in_steps, rows_parsed
 from together_flows.errors import AnswerInvalid
 
@@ -20,7 +21,9 @@ LARGE = 256 * 1024
 """Bytes from which an answer is read in small steps, and by the async client in a thread."""
 
 
-def answer_of(operation: Operation[T], *, status: int, url: str, headers: Mapping[str, str], body: bytes) -> T:
+def answer_of(
+    operation: Operation[T], *, status: int, url: str, headers: Mapping[str, str], body: bytes, redactor: Redactor
+) -> T:
     """What `send` returns for a successful answer.
 
     Args:
@@ -29,6 +32,7 @@ def answer_of(operation: Operation[T], *, status: int, url: str, headers: Mappin
         url: the address that answered.
         headers: the answer's headers; looked up in lower case.
         body: the whole body.
+        redactor: masks the request's secrets in what a message shows of the body.
 
     Raises:
         AnswerInvalid: it is not what the operation promises.
@@ -41,11 +45,11 @@ def answer_of(operation: Operation[T], *, status: int, url: str, headers: Mappin
         case Reply.REDIRECT:
             return operation.parse(_target(operation, status, url, headers))
         case _:
-            decoded = decoded_json(operation.name, body)
+            decoded = decoded_json(operation.name, body, redactor=redactor)
             return operation.parse(rows_parsed(operation.answer, decoded) if len(body) > LARGE else decoded)
 
 
-def decoded_json(name: str, body: bytes) -> Any:
+def decoded_json(name: str, body: bytes, *, redactor: Redactor) -> Any:
     """The body as plain data; `None` for an empty one.
 
     Raises:
@@ -58,7 +62,7 @@ def decoded_json(name: str, body: bytes) -> Any:
     except RecursionError as error:
         raise AnswerInvalid(f"{name}: the answer is nested too deeply to be an answer of the API.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shown = body[:80].decode("utf-8", errors="replace")
+        shown = redactor.text(body[:400].decode("utf-8", errors="replace"))[:80]
         raise AnswerInvalid(f"{name}: the answer is not JSON ({error}). It begins with {shown!r}.") from error
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from together_flows.errors import ConfigurationInvalid
 
-__all__ = ["API_KEY_VARIABLE", "BASE_URL_VARIABLE", "DEFAULT_BASE_URL", "Settings"]
+__all__ = ["API_KEY_VARIABLE", "BASE_URL_VARIABLE", "DEFAULT_BASE_URL", "Settings", "printable"]
 
 API_KEY_VARIABLE = "TOGETHER_API_KEY"
 BASE_URL_VARIABLE = "TOGETHER_BASE_URL"
@@ -70,6 +70,11 @@ class Settings:
         return f"{self.root}/{version}{path}"
 
 
+def printable(text: str) -> bool:
+    """Whether a text can be the value of a header as it is."""
+    return text.isascii() and text.isprintable()
+
+
 def _checked_key(given: str) -> SecretStr:
     key = given.strip()  # a key read from a file ends in a newline
     if not key:
@@ -77,7 +82,7 @@ def _checked_key(given: str) -> SecretStr:
             "No API key for Together AI.",
             mend=f"Set the environment variable {API_KEY_VARIABLE}, or pass api_key=….",
         )
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if not printable(key) or " " in key:
         raise ConfigurationInvalid(
             "The API key contains characters that no key has.",
             mend=f"Copy it again into {API_KEY_VARIABLE}, without quotes, spaces or line breaks.",

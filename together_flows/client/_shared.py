@@ -44,7 +44,7 @@ def async_client_for(*, api_key: str | SecretStr | None = None, base_url: str | 
     with _lock:
         _forget_closed_loops()
         kept = _of_loops.setdefault(loop, {})
-        if settings.account not in kept:
+        if settings.account not in kept or kept[settings.account].client.closed:
             kept[settings.account] = _keep(AsyncTogether(api_key=settings.api_key, base_url=settings.base_url))
         return kept[settings.account].client
 
@@ -63,7 +63,7 @@ def client_for(*, api_key: str | SecretStr | None = None, base_url: str | None =
     # By process too: a forked child must not write into connections that its parent uses.
     key = (os.getpid(), settings.account)
     with _lock:
-        if key not in _of_process:
+        if key not in _of_process or _of_process[key].closed:
             _of_process[key] = Together(api_key=settings.api_key, base_url=settings.base_url)
         return _of_process[key]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -28,7 +27,6 @@ from together_flows.client._base import (
 from together_flows.client._connection import MAX_HOPS, failures
 from together_flows.client._download import Download, place_in
 from together_flows.client._request import Prepared, prepare
-from together_flows.client._storage import Storage
 from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source, Uploader
 from together_flows.client.retry import verdict
@@ -50,10 +48,6 @@ class Together(Client):
     """
 
     _http: httpx2.Client | None = None
-
-    def _begin(self) -> None:
-        self._opening = Lock()
-        self._storage = Storage(self._tuning, self._retries)
 
     def send(self, operation: Operation[T]) -> T:
         """Send an operation and return its answer.

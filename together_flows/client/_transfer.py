@@ -72,8 +72,10 @@ class Transfer:
         self._stop.set()
 
     def check(self) -> None:
-        """Raises:
-        TransferIncomplete: the transfer was stopped.
+        """Go on, unless the transfer was stopped.
+
+        Raises:
+            TransferIncomplete: it was.
         """
         if self._stop.is_set():
             raise TransferIncomplete("The transfer was stopped before it was complete.")

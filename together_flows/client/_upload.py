@@ -92,8 +92,10 @@ class Source:
                 size -= len(block)
 
     def check_unchanged(self) -> None:
-        """Raises:
-        TransferIncomplete: the file was written to since the upload began, so that nobody knows what was sent.
+        """Go on, unless the file was written to since the upload began, so that nobody knows what was sent.
+
+        Raises:
+            TransferIncomplete: it was.
         """
         state = self.path.stat()
         if (state.st_size, state.st_mtime_ns) != (self.size, self.changed_at):
