@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
 from together_flows.api._model import Request, Secret
 
@@ -151,7 +151,7 @@ _BY_TYPE: dict[str, type[ClassifyParameters | ScoreParameters | CompareParameter
 def _fitting(parameters: Any, info: ValidationInfo) -> Any:
     """The parameters as the model that the argument `type`, which is checked before them, asks for."""
     if "type" not in info.data:  # it was refused, and without it there is nothing to say of the parameters
-        return ScoreParameters.model_construct()
+        return parameters
     wanted = _BY_TYPE[info.data["type"]]
     if isinstance(parameters, Request) and not isinstance(parameters, wanted):
         raise ValueError(f"must be {wanted.__name__}, because type is {info.data['type']!r}")
@@ -168,4 +168,4 @@ def _foreign_fields(parameters: Any, wanted: type[Request]) -> list[str]:
     return [name for name, value in parameters.items() if name in others and value is not None]
 
 
-Parameters = Annotated[ClassifyParameters | ScoreParameters | CompareParameters, BeforeValidator(_fitting)]
+Parameters = Annotated[ClassifyParameters | ScoreParameters | CompareParameters, PlainValidator(_fitting)]

@@ -174,7 +174,8 @@ def operation(
     Args:
         method: HTTP method.
         template: path as in the contract; the parameters it names are quoted into it.
-        repeatable: whether a lost answer may be retried. By default everything but POST is.
+        repeatable: whether a lost answer may be retried. By default everything but POST is, and whatever carries an
+            `Idempotency-Key`.
         version: API version that serves the path.
         form: the body travels as a form, as uploads do.
         reply: what a successful answer is made of.
@@ -212,7 +213,7 @@ def operation(
                 parts=placed.parts,
                 headers=placed.headers,
                 form=form,
-                repeatable=method != "POST" if repeatable is None else repeatable,
+                repeatable=_is_repeatable(method, repeatable, placed),
                 reply=reply,
                 answer=answer,
                 chunk=chunk,
@@ -235,6 +236,10 @@ def operation(
 
 
 _WITHOUT_BODY = frozenset({"GET", "DELETE"})
+
+
+#: The one header by which a repetition answers with what the first request made, where the API knows it.
+_IDEMPOTENCY_KEY = "Idempotency-Key"
 
 
 @dataclass
@@ -317,6 +322,12 @@ def _put(placed: _Placed, place: Place, name: str, value: Any) -> None:
             placed.parts[name] = value
         case Place.BODY:
             placed.body = {**(placed.body or {}), name: plain(value)}
+
+
+def _is_repeatable(method: str, declared: bool | None, placed: _Placed) -> bool:
+    if _IDEMPOTENCY_KEY in placed.headers:
+        return True
+    return method != "POST" if declared is None else declared
 
 
 def _fill(name: str, template: str, ids: Mapping[str, Any]) -> str:

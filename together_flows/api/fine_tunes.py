@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, Nested, Rows, Secret, Time
+from together_flows.api._model import Nested, Secret
 from together_flows.api._operation import operation
 from together_flows.api._training import (
+    Checkpoint,
+    CheckpointList,
     CosineArgs,
     CosineScheduler,
     DpoMethod,
+    Event,
+    EventList,
+    FineTune,
+    FineTuneDeleted,
+    FineTuneList,
     FullTraining,
     LinearArgs,
     LinearScheduler,
     LoraTraining,
     LrScheduler,
+    Metrics,
+    ModelLimits,
     MultimodalParams,
+    PriceEstimate,
+    Progress,
     Ratio,
     SftMethod,
+    SupportedModels,
+    TrainingLimits,
     TrainingMethod,
     TrainingType,
 )
@@ -61,212 +74,6 @@ __all__ = [
     "model_limits",
     "retrieve",
 ]
-
-NANODOLLARS_PER_DOLLAR = 1_000_000_000
-
-
-class Event(Answer):
-    """Something that happened to a job.
-
-    Attributes:
-        type: such as `job_start`, `training_data_downloading`, `epoch_complete`, `checkpoint_save`, `model_uploading`,
-            `job_complete` or `job_error`; new ones appear.
-        level: `info`, `warning`, `error`, one of their `legacy_` forms, or none.
-    """
-
-    type: str = ""
-    message: str = ""
-    created_at: Time = None
-    level: str | None = None
-    step: int | None = None
-    total_steps: int | None = None
-    token_count: int | None = None
-    param_count: int | None = None
-    checkpoint_path: str = ""
-    model_path: str = ""
-    wandb_url: str = ""
-    training_offset: int | None = None
-    hash: str = ""
-
-
-class EventList(Answer):
-    """The events of a job."""
-
-    data: Rows[Event]
-
-
-class Progress(Answer):
-    """How far a job is: the seconds until its next state, when there is an estimate."""
-
-    estimate_available: bool = False
-    seconds_remaining: int | None = None
-
-
-class FineTune(Answer):
-    """A fine-tuning job. Rows of `list` and the answers of `create` and `cancel` carry fewer fields than `retrieve`.
-
-    Attributes:
-        id: `ft-…`.
-        status: pending, queued, running, compressing, uploading and cancel_requested go on; completed succeeded;
-            error, user_error and cancelled did not. Any other word means that the job goes on.
-        model_output_name: name of the trained model, for inference.
-        suffix: as given to `create`; missing from `retrieve`.
-        wandb_name: as given to `create`; missing from `retrieve`.
-        total_price: cost in billionths of a US dollar; `price` has it in dollars.
-        training_type: `{"type": "Full"}` or `{"type": "Lora", …}`.
-        training_method: `{"method": "sft", …}` or `{"method": "dpo", …}`.
-        model_object_id: the trained model in the registry of dedicated endpoints; missing when it is not there.
-        adapter_object_id: the adapter there, for LoRA jobs.
-    """
-
-    id: str
-    status: str
-    created_at: Time = None
-    updated_at: Time = None
-    started_at: Time = None
-    job_id: str | None = None
-    user_id: str | None = None
-    owner_address: str | None = None
-    model: str | None = None
-    model_output_name: str | None = None
-    model_output_path: str | None = None
-    suffix: str | None = None
-    training_file: str | None = None
-    validation_file: str | None = None
-    trainingfile_numlines: int | None = None
-    trainingfile_size: int | None = None
-    training_type: dict[str, Any] | None = None
-    training_method: dict[str, Any] | None = None
-    multimodal_params: dict[str, Any] | None = None
-    packing: bool | None = None
-    n_epochs: int | None = None
-    n_checkpoints: int | None = None
-    n_evals: int | None = None
-    eval_steps: int | None = None
-    epochs_completed: int | None = None
-    batch_size: int | str | None = None
-    learning_rate: float | None = None
-    lr_scheduler: dict[str, Any] | None = None
-    warmup_ratio: float | None = None
-    max_grad_norm: float | None = None
-    weight_decay: float | None = None
-    random_seed: int | None = None
-    train_on_inputs: bool | str | None = None
-    token_count: int | None = None
-    param_count: int | None = None
-    total_price: int | None = None
-    queue_depth: int | None = None
-    progress: Progress | None = None
-    events: Sequence[Event] = ()
-    wandb_project_name: str | None = None
-    wandb_name: str | None = None
-    wandb_url: str | None = None
-    from_checkpoint: str | None = None
-    from_hf_model: str | None = None
-    hf_model_revision: str | None = None
-    model_object_id: str | None = None
-    model_object_name: str | None = None
-    model_object_revision_id: str | None = None
-    adapter_object_id: str | None = None
-    adapter_object_name: str | None = None
-    adapter_revision_id: str | None = None
-
-    @property
-    def price(self) -> float | None:
-        """What the job costs, in US dollars; `None` while that is not known."""
-        return self.total_price / NANODOLLARS_PER_DOLLAR if isinstance(self.total_price, int) else None
-
-
-class FineTuneList(Answer):
-    """All jobs of the account; the API does not page them."""
-
-    data: Rows[FineTune]
-
-
-class FineTuneDeleted(Answer):
-    """The answer to a deletion: what the API says of it."""
-
-    message: str = ""
-
-
-class Checkpoint(Answer):
-    """A saved state of the training.
-
-    Attributes:
-        path: where it lies.
-        checkpoint_type: a label for people, such as "Intermediate Merged".
-    """
-
-    step: int | None = None
-    created_at: Time = None
-    path: str = ""
-    checkpoint_type: str = ""
-
-
-class CheckpointList(Answer):
-    """The checkpoints of a job."""
-
-    data: Rows[Checkpoint]
-
-
-class PriceEstimate(Answer):
-    """What a job would cost.
-
-    Attributes:
-        estimated_total_price: US dollars.
-        allowed_to_proceed: whether the account's credit covers it.
-        user_limit: the account's credit limit, in US dollars.
-        estimated_train_token_count: tokens to train on, over all epochs.
-        estimated_eval_token_count: tokens to evaluate on.
-        estimation_available: false when no estimate can be made; `unavailable_reason` says why.
-        unavailable_reason: such as `train_file_not_validated` or `multimodal_dataset`.
-    """
-
-    estimated_total_price: float | None = None
-    allowed_to_proceed: bool | None = None
-    user_limit: float | None = None
-    estimated_train_token_count: float | None = None
-    estimated_eval_token_count: float | None = None
-    estimation_available: bool = True
-    unavailable_reason: str | None = None
-
-
-class SupportedModels(Answer):
-    """The names of the models that can be fine-tuned."""
-
-    models: Rows[str]
-
-
-class TrainingLimits(Answer):
-    """Bounds of one way of training. The last two are for LoRA alone."""
-
-    min_batch_size: int | None = None
-    max_batch_size: int | None = None
-    max_batch_size_dpo: int | None = None
-    max_rank: int | None = None
-    target_modules: Sequence[str] = ()
-
-
-class ModelLimits(Answer):
-    """What the fine-tuning of a model allows. A way of training that is not offered is `None`."""
-
-    model_name: str
-    full_training: TrainingLimits | None = None
-    lora_training: TrainingLimits | None = None
-    max_num_epochs: int | None = None
-    max_num_evals: int | None = None
-    min_learning_rate: float | None = None
-    max_learning_rate: float | None = None
-    supports_vision: bool | None = None
-    supports_tools: bool | None = None
-    supports_reasoning: bool | None = None
-    merge_output_lora: bool | None = None
-
-
-class Metrics(Answer):
-    """Measurements of a training run: flat maps such as `{"train/loss": 1.2, …}` and `{"eval/loss": 1.3, …}`."""
-
-    metrics: Rows[Mapping[str, float | None]]
 
 
 def _check_start(given: Any) -> Iterator[str]:
