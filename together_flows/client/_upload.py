@@ -115,8 +115,8 @@ class PartPlan:
     @classmethod
     def of(cls, size: int, *, part_size: int = 250 * MIB, most: int = 250) -> PartPlan:
         """Cut a file as Together's own client does: parts of about 250 MiB, at most 250 of them."""
-        count = min(most, math.ceil(size / part_size))
-        return cls(size=size, count=count, part_size=math.ceil(size / count))
+        even = math.ceil(size / min(most, math.ceil(size / part_size)))
+        return cls(size=size, count=math.ceil(size / even), part_size=even)
 
     def span(self, number: int) -> tuple[int, int]:
         """Offset and size of a part, counted from 1."""

@@ -1,0 +1,44 @@
+"""Secrets stay out of everything that is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from together_flows.client._redaction import MASK, Redactor, secrets_in
+
+secrets = st.text(alphabet="abcdefXYZ0123456789_-", min_size=6, max_size=30)
+
+
+@given(secrets, st.text(), st.text())
+def test_a_secret_is_masked_wherever_it_stands(secret: str, before: str, after: str) -> None:
+    assume(secret not in MASK)
+    text = Redactor([SecretStr(secret)]).text(f"{before}{secret}{after}")
+
+    assert secret not in text
+    assert MASK in text
+
+
+def test_a_secret_that_contains_another_is_masked_as_a_whole() -> None:
+    redactor = Redactor([SecretStr("abcdef"), SecretStr("abcdef-and-more")])
+
+    assert redactor.text("abcdef-and-more") == MASK
+
+
+def test_words_are_not_masked_because_a_secret_is_short() -> None:
+    assert Redactor([SecretStr("the")]).text("the other") == "the other"
+
+
+def test_secrets_are_masked_in_nested_data_and_in_keys() -> None:
+    data = {"a": ["secret-1", {"secret-1": ("x secret-1", 7, None)}]}
+
+    assert Redactor([SecretStr("secret-1")]).data(data) == {"a": [MASK, {MASK: [f"x {MASK}", 7, None]}]}
+
+
+def test_all_secrets_of_an_operation_are_found() -> None:
+    body: Any = {"a": SecretStr("one"), "b": [{"c": SecretStr("two")}, ({"d": SecretStr("three")},)], "e": 1}
+
+    assert {found.get_secret_value() for found in secrets_in(body)} == {"one", "two", "three"}
