@@ -16,7 +16,7 @@ from together_flows.api import batches
 from together_flows.datasets import salt
 from together_flows.errors import ArgumentInvalid
 from together_flows.jobs.ending import cancel_with
-from together_flows.jobs.kind import JobKind, Prepared
+from together_flows.jobs.kind import JobKind, Prepared, content_not_place
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send, Steps, Upload
 
@@ -83,4 +83,5 @@ KIND = JobKind(
     needs_facts=True,
     end=cancel_with(batches.cancel),
     manifest=_manifest,
+    inputs=content_not_place,
 )

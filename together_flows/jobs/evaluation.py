@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from together_flows.api import evaluation
-from together_flows.jobs.kind import JobKind, Prepared
+from together_flows.jobs.kind import JobKind, Prepared, content_not_place
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send, Steps, Upload
 
@@ -83,4 +83,5 @@ KIND = JobKind(
     carries=_carries,
     end_note="The API has no call that cancels an evaluation; it ends by itself.",
     manifest=_manifest,
+    inputs=content_not_place,
 )

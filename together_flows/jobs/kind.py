@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from together_flows.errors import ArgumentInvalid
 from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus, Row, Spec
+from together_flows.jobs.record import fingerprint
 
 if TYPE_CHECKING:
     from together_flows.api import Operation
     from together_flows.jobs.steps import Send, Steps, Upload
 
-__all__ = ["KINDS", "JobKind", "Prepared", "kind_named"]
+__all__ = ["KINDS", "JobKind", "Prepared", "content_not_place", "kind_named"]
 
 #: Every kind, by name, with the module that declares it.
 KINDS: Mapping[str, str] = {
@@ -43,6 +44,11 @@ def _nothing(_: Row) -> None:
 
 def _no_words(_: Row) -> str:
     return ""
+
+
+def content_not_place(spec: Spec) -> Spec:
+    """A specification without `input_path` where `input_sha256` says what lies there."""
+    return {key: value for key, value in spec.items() if key != "input_path" or not spec.get("input_sha256")}
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class JobKind:
         event_lines: the lines in that operation's answer, oldest first.
         manifest: the job's result as small JSON.
         secret_arguments: arguments that never count into the fingerprint.
+        inputs: what of a specification tells one intention from another. It leaves out where a file lies on this
+            machine when a digest of its content is given beside it.
     """
 
     name: str
@@ -114,6 +122,11 @@ class JobKind:
     events: Callable[[str], Operation[Any]] | None = None
     event_lines: Callable[[Any], Sequence[JobEvent]] = lambda answer: ()
     secret_arguments: Collection[str] = ()
+    inputs: Callable[[Spec], Spec] = lambda spec: spec
+
+    def fingerprint(self, spec: Spec) -> str:
+        """A digest of what a specification wants, the same for the same intention."""
+        return fingerprint(self.name, self.inputs(spec), ignored=self.secret_arguments)
 
     def status(self, row: Row) -> JobStatus:
         """What a row of the API says, in the words that all kinds share."""

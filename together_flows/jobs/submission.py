@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from together_flows.errors import NotFound, SubmissionUnknown, TogetherError
-from together_flows.jobs.ending import end_job, look
+from together_flows.jobs.ending import CONFIRM_SECONDS, end_job, look
 from together_flows.jobs.kind import JobKind, Prepared, kind_named
-from together_flows.jobs.model import JobReference, JobState, Row, Spec
-from together_flows.jobs.record import JobRecord, JobStore, Phase, TaskOutcome, fingerprint, new_marker
+from together_flows.jobs.model import JobReference, JobState, JobStatus, Row, Spec
+from together_flows.jobs.record import JobRecord, JobStore, Phase, TaskOutcome, new_marker
 from together_flows.jobs.steps import Load, Log, Logger, Now, Save, Send, Sleep, Steps, arun, run
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "OnUnknown",
     "Resume",
     "SubmissionPolicy",
+    "abandonment",
     "asubmit_once",
     "decide",
     "killed_by_the_clear",
@@ -151,7 +152,7 @@ def killed_by_the_clear(record: JobRecord, cancelled_at: float) -> bool:
 
 def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[JobRecord]:
     """Steps that leave exactly one job for this specification, and answer with its record in phase `submitted`."""
-    inputs = fingerprint(kind.name, spec, ignored=kind.secret_arguments)
+    inputs = kind.fingerprint(spec)
     record: JobRecord | None = yield Load()
     decision = decide(record, inputs, policy)
     if isinstance(decision, Adopt):
@@ -273,6 +274,36 @@ def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPo
             return None
         yield Sleep(min(pause, policy.settle))
         pause *= 1.6
+
+
+def abandonment(
+    kind: JobKind, record: JobRecord, *, settle: float = SubmissionPolicy.settle, patience: float = CONFIRM_SECONDS
+) -> Steps[JobStatus | None]:
+    """Steps that end whatever came of a submission that nobody wants any more, also when its answer was lost.
+
+    The stored record learns that the job was ended. Answers the last status seen, or `None` if there is no job, or none
+    that could be told from others.
+
+    Args:
+        kind: the record's kind.
+        record: what the submission left.
+        settle: seconds within which a created job must show up in the list.
+        patience: seconds to look for the end.
+    """
+    job_id = record.id
+    if job_id is None and record.phase is Phase.INTENT and not kind.repeatable:
+        if not _can_find(kind, record):
+            yield Log(f"A {kind.noun} may have been created, and the API offers nothing to find it by.", "warning")
+            return None
+        job_id = yield from _look_for(kind, record, {}, SubmissionPolicy(settle=settle))
+    if job_id is None:
+        return None
+    last = yield from end_job(kind, job_id, patience=patience)
+    if kind.end is None:
+        return last  # it goes on, so that a later attempt can still adopt it
+    ended = last.state if last.state.is_final else JobState.CANCELLED
+    yield Save(record.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended))
+    return last
 
 
 def _can_find(kind: JobKind, record: JobRecord) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from together_flows.errors import ApiError, AuthenticationFailed, NotFound, PermissionDenied, TogetherError
@@ -17,7 +17,19 @@ from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
 from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
 
-__all__ = ["Decision", "Done", "EventTail", "Expired", "GiveUp", "LookAgain", "Wait", "WaitPolicy", "waiting"]
+__all__ = [
+    "Decision",
+    "Done",
+    "EventTail",
+    "Expired",
+    "GiveUp",
+    "LookAgain",
+    "Wait",
+    "WaitPolicy",
+    "show_events",
+    "waiting",
+    "with_progress",
+]
 
 
 @dataclass(frozen=True)
@@ -150,10 +162,18 @@ class EventTail:
         return new
 
 
-def waiting(kind: JobKind, job_id: str, policy: WaitPolicy) -> Steps[Done | Expired | GiveUp]:
+def waiting(
+    kind: JobKind, job_id: str, policy: WaitPolicy, *, on_status: Callable[[JobStatus], None] | None = None
+) -> Steps[Done | Expired | GiveUp]:
     """Steps that look at one job until it is final, the deadline passes, or looking makes no sense any more.
 
     State changes and the job's own events go to the log as they come.
+
+    Args:
+        kind: the job's kind.
+        job_id: the job.
+        policy: how to wait.
+        on_status: called with each status that differs from the one before. It may block.
     """
     wait = Wait(JobReference(kind.name, job_id), policy)
     tail = EventTail()
@@ -170,23 +190,35 @@ def waiting(kind: JobKind, job_id: str, policy: WaitPolicy) -> Steps[Done | Expi
             decision = wait.saw(status, now)
             if surprise := wait.surprise(status):
                 yield Log(surprise, "warning")
-            yield from show_events(kind, job_id, tail)
+            status = with_progress(status, (yield from show_events(kind, job_id, tail)))
             if (line := status.describe()) != shown:
                 yield Log(line, "error" if status.state is JobState.FAILED else "info")
                 shown = line
+                if on_status:
+                    on_status(status)
         if not isinstance(decision, LookAgain):
             return decision
         yield Sleep(decision.after)
 
 
-def show_events(kind: JobKind, job_id: str, tail: EventTail) -> Steps[None]:
-    """Steps that log the job's own events that were not logged yet. That they cannot be read is no failure."""
+def show_events(kind: JobKind, job_id: str, tail: EventTail) -> Steps[float | None]:
+    """Steps that log the job's own events that were not logged yet, and answer with the progress that they tell.
+
+    That they cannot be read is no failure.
+    """
     if kind.events is None:
-        return
+        return None
     try:
         answer = yield Send(kind.events(job_id).untyped())
     except TogetherError as error:
         yield Log(f"The events of {kind.name}:{job_id} could not be read: {error}", "debug")
-        return
-    for event in tail.fresh(list(kind.event_lines(answer))):
+        return None
+    events = list(kind.event_lines(answer))
+    for event in tail.fresh(events):
         yield Log(event.text, event.level)
+    return max((event.progress for event in events if event.progress is not None), default=None)
+
+
+def with_progress(status: JobStatus, told_by_events: float | None) -> JobStatus:
+    """The status with the progress that the job's events tell, where its row tells none."""
+    return replace(status, progress=told_by_events) if status.progress is None else status

@@ -1,0 +1,82 @@
+"""Ending what nobody wants any more, also when its creation's answer was lost."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.jobs.world import Crash, Process, Remote, RemoteJob
+from together_flows.jobs.kind import kind_named
+from together_flows.jobs.model import JobState
+from together_flows.jobs.record import JobRecord, Phase
+from together_flows.jobs.submission import SubmissionPolicy, abandonment, submission
+
+SPECS: dict[str, dict[str, Any]] = {
+    "fine_tune": {"training_file": "file-1", "model": "m", "n_epochs": 1},
+    "endpoint": {"model": "m", "hardware": "1x", "autoscaling": {"min_replicas": 1, "max_replicas": 1}},
+}
+
+
+def submitted(kind: str, process: Process) -> JobRecord:
+    record = process.drive(submission(kind_named(kind), SPECS[kind], SubmissionPolicy()))
+    assert isinstance(record, JobRecord)
+    return record
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_submitted_job_is_ended_and_the_record_knows(kind: str) -> None:
+    remote, records = Remote(), dict[str, JobRecord]()
+    record = submitted(kind, Process(remote, records))
+    Process(remote, records).drive(abandonment(kind_named(kind), record))
+    assert remote.running() == []
+    assert records["task"].phase is Phase.ENDED
+    assert records["task"].job_state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_job_whose_answer_was_lost_is_found_without_its_specification(kind: str) -> None:
+    remote, records = Remote(), dict[str, JobRecord]()
+    for step in itertools.count(1):  # die one step later each time, until the creation has just taken effect
+        records.clear()
+        with pytest.raises(Crash):
+            submitted(kind, Process(remote, records, dies_at=step, after=True))
+        if remote.jobs:
+            break
+    assert records["task"].phase is Phase.INTENT
+    Process(remote, records).drive(abandonment(kind_named(kind), records["task"]))
+    assert remote.running() == []
+    assert records["task"].id is not None
+
+
+def test_an_evaluation_is_left_to_be_adopted_because_it_cannot_be_cancelled() -> None:
+    remote, records = Remote(), dict[str, JobRecord]()
+    spec = {"type": "score", "parameters": {}}
+    remote.jobs["e"] = remote_job = _running_evaluation(spec)
+    record = JobRecord(kind="evaluation", fingerprint="f", marker="tf0", intent_at=1.0, phase=Phase.SUBMITTED, id="e")
+    records["task"] = record
+    Process(remote, records).drive(abandonment(kind_named("evaluation"), record))
+    assert remote_job.status == "running"
+    assert records["task"] == record
+
+
+def _running_evaluation(spec: dict[str, Any]) -> RemoteJob:
+    return RemoteJob("e", "evaluation", {**spec, "workflow_id": "e"}, 1.0, "running")
+
+
+def test_nothing_is_sent_for_a_submission_that_never_began() -> None:
+    remote = Remote()
+    record = JobRecord(kind="fine_tune", fingerprint="f", marker="tf0", intent_at=1.0)
+    assert Process(remote, {"task": record}).drive(abandonment(kind_named("fine_tune"), record)) is None
+    assert remote.sent == []
+
+
+def test_content_counts_into_the_fingerprint_and_its_place_does_not() -> None:
+    kind = kind_named("batch")
+    here = {"input_path": str(Path("/a/x.jsonl")), "input_sha256": "1", "endpoint": "/v1/chat/completions"}
+    assert kind.fingerprint(here) == kind.fingerprint({**here, "input_path": "/b/x.jsonl"})
+    assert kind.fingerprint(here) != kind.fingerprint({**here, "input_sha256": "2"})
+    without = {"input_path": "/a/x.jsonl", "endpoint": "/v1/chat/completions"}
+    assert kind.fingerprint(without) != kind.fingerprint({**without, "input_path": "/b/x.jsonl"})
