@@ -19,6 +19,7 @@ __all__ = [
     "AssistantMessage",
     "AudioPart",
     "ContentPart",
+    "Delta",
     "FunctionCall",
     "FunctionMessage",
     "FunctionSpec",
@@ -207,6 +208,17 @@ class AnsweredMessage(Answer):
     function_call: AnsweredCall | None = None
 
 
+class Delta(Answer):
+    """The next piece of a streamed answer."""
+
+    role: str | None = None
+    content: str | None = None
+    reasoning: str | None = None
+    token_id: int | None = None
+    tool_calls: Sequence[AnsweredToolCall] = ()
+    function_call: AnsweredCall | None = None
+
+
 class OtherMessage(Request):
     """A message in a role that this package does not know."""
 
@@ -244,7 +256,7 @@ class Tool(Request):
     """A tool that the model may call; so far all tools are functions."""
 
     type: Literal["function"] | str = "function"
-    function: FunctionSpec
+    function: FunctionSpec | None = None
 
 
 class TextFormat(Request):

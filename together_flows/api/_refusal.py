@@ -34,7 +34,9 @@ _SHOWN = frozenset(
 #: Kinds that mean a wrong type and do not end in `_type`.
 _OF_WRONG_TYPE = frozenset({"is_instance_of", "sequence_str"})
 
+#: The longest value that is shown, in characters, and the most fields that are told.
 _LONGEST = 60
+_MOST = 20
 
 
 def reasons(error: ValidationError, given: Any) -> str:
@@ -46,8 +48,11 @@ def reasons(error: ValidationError, given: Any) -> str:
     problems: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
     for problem in error.errors(include_url=False):
         problems.setdefault(tuple(_place(problem, given)), []).append(problem)
-    outermost = [place for place in problems if not _has_deeper(place, problems)]
-    return "; ".join(_sentence(place, problems[place]) for place in outermost)
+    innermost = [place for place in problems if not _has_deeper(place, problems)]
+    sentences = [_sentence(place, problems[place]) for place in innermost[:_MOST]]
+    if len(innermost) > _MOST:
+        sentences.append(f"and {len(innermost) - _MOST} more")
+    return "; ".join(sentences)
 
 
 def _place(problem: ErrorDetails, given: Any) -> Iterator[int | str]:
@@ -63,7 +68,7 @@ def _place(problem: ErrorDetails, given: Any) -> Iterator[int | str]:
         elif not (last and problem["type"] == "missing"):
             continue
         yield part
-    if problem["type"].startswith("union_tag"):
+    if problem["type"].startswith("union_tag") and isinstance(given, Mapping):
         yield problem.get("ctx", {}).get("discriminator", "").strip("'")
 
 
@@ -87,6 +92,8 @@ def _sentence(place: tuple[int | str, ...], problems: Sequence[ErrorDetails]) ->
 def _words(problem: ErrorDetails) -> str:
     context = problem.get("ctx", {})
     match problem["type"]:
+        case "union_tag_not_found" if not isinstance(problem["input"], Mapping):
+            return "must be a dict"
         case "missing" | "union_tag_not_found":
             return "is required"
         case "union_tag_invalid":
@@ -116,6 +123,8 @@ def _counted(number: int, problem: ErrorDetails) -> str:
 
 def _shown(problem: ErrorDetails) -> str:
     given, kind = problem["input"], problem["type"]
+    if kind == "union_tag_not_found" and not isinstance(given, Mapping):
+        return f" (got {type(given).__name__})"
     if kind in {"missing", "union_tag_not_found", "value_error"}:
         return ""
     if kind == "union_tag_invalid":

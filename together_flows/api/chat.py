@@ -24,6 +24,7 @@ from together_flows.api._messages import (
     AnsweredToolCall,
     AssistantMessage,
     AudioPart,
+    Delta,
     FunctionCall,
     FunctionMessage,
     FunctionSpec,
@@ -119,17 +120,6 @@ class ChatCompletion(Answer):
     prompt: Sequence[PromptPart] = ()
     usage: Usage | None = None
     warnings: Sequence[Remark] = ()
-
-
-class Delta(Answer):
-    """The next piece of a streamed answer."""
-
-    role: str | None = None
-    content: str | None = None
-    reasoning: str | None = None
-    token_id: int | None = None
-    tool_calls: Sequence[AnsweredToolCall] = ()
-    function_call: AnsweredCall | None = None
 
 
 class ChunkChoice(Answer):

@@ -16,6 +16,7 @@ from together_flows.api._inference import (
     Temperature,
     Usage,
 )
+from together_flows.api._messages import Delta
 from together_flows.api._model import Answer, Rows, Time
 from together_flows.api._operation import operation
 
@@ -52,15 +53,6 @@ class Token(Answer):
     text: str | None = None
     logprob: float | None = None
     special: bool | None = None
-
-
-class Delta(Answer):
-    """The next piece of a streamed continuation."""
-
-    role: str | None = None
-    content: str | None = None
-    reasoning: str | None = None
-    token_id: int | None = None
 
 
 class ChunkChoice(Answer):

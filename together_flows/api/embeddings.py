@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from pydantic import Field
 
@@ -32,7 +31,7 @@ class Embeddings(Answer):
 
 
 @operation("POST", "/embeddings", repeatable=True)
-def create(*, model: str, input: str | Annotated[Sequence[str], Field(min_length=1)]) -> Embeddings:
+def create(*, model: str, input: str | Sequence[str]) -> Embeddings:
     """Turn one text or several into vectors. Texts are billed by the token.
 
     Args:

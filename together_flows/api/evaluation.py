@@ -173,7 +173,7 @@ class EvaluationStatus(Answer):
 class EvaluationModels(Answer):
     """The names of models."""
 
-    model_list: Rows[str]
+    model_list: Rows[str] = ()
 
 
 @operation("POST", "/evaluation")

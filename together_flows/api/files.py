@@ -180,9 +180,20 @@ def initiate_multipart(
 
 @operation("POST", "/files/multipart/complete", repeatable=True)
 def complete_multipart(*, upload_id: str, file_id: str, parts: Sequence[Nested[CompletedPart]]) -> dict[str, Any]:
-    """Put the parts together. The answer is the file, either bare or under `file`."""
+    """Put the parts together. The answer is the file, either bare or under `file`.
+
+    Args:
+        upload_id: the upload.
+        file_id: the file.
+        parts: every part, with the tag that its PUT answered.
+    """
 
 
 @operation("POST", "/files/multipart/abort", repeatable=True)
 def abort_multipart(*, upload_id: str, file_id: str) -> dict[str, Any]:
-    """Give up a multipart upload and free its parts."""
+    """Give up a multipart upload and free its parts.
+
+    Args:
+        upload_id: the upload.
+        file_id: the file.
+    """
