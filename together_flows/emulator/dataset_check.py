@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from together_flows.emulator.tokens import count_tokens
 
-__all__ = ["Report", "check_file", "read_lines"]
+__all__ = ["Line", "Report", "check_file", "read_lines"]
 
 MAX_LINE_BYTES = 64 * 2**20
 """The longest line that is read; it bounds the memory that a check can take."""
@@ -82,20 +82,34 @@ def check_file(path: Path, *, purpose: str, file_type: str) -> Report:
     return report
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Every line that is not blank, with its number from 1.
+class Line(NamedTuple):
+    """A line of a file.
+
+    Attributes:
+        number: counted from 1, blank lines included.
+        offset: where it begins, in bytes.
+    """
+
+    number: int
+    offset: int
+    content: bytes
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Every line that is not blank.
 
     Raises:
         ValueError: a line is longer than the emulator reads.
     """
     with path.open("rb") as file:
-        number = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
+        number = offset = 0
+        while content := file.readline(MAX_LINE_BYTES + 1):
             number += 1
-            if len(line) > MAX_LINE_BYTES:
+            if len(content) > MAX_LINE_BYTES:
                 raise ValueError(f"Line {number}: longer than {MAX_LINE_BYTES} bytes.")
-            if not line.isspace():
-                yield number, line
+            if not content.isspace():
+                yield Line(number, offset, content)
+            offset += len(content)
 
 
 def _check_jsonl(path: Path, purpose: str, report: Report) -> None:
@@ -103,14 +117,14 @@ def _check_jsonl(path: Path, purpose: str, report: Report) -> None:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     read = counted = 0
     try:
-        for number, line in read_lines(path):
-            read += len(line)
+        for line in read_lines(path):
+            read += len(line.content)
             try:
-                texts = check_row(decode(line), report)
+                texts = check_row(decode(line.content), report)
             except _BadLine as error:
-                raise _BadLine(f"Line {number}: {error}") from None
+                raise _BadLine(f"Line {line.number}: {error}") from None
             except msgspec.MsgspecError as error:
-                raise _BadLine(f"Line {number}: not a valid JSON object: {error}") from None
+                raise _BadLine(f"Line {line.number}: not a valid JSON object: {error}") from None
             report.nlines += 1
             if read <= EXACT_BYTES:
                 counted = read

@@ -44,8 +44,8 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def _examples(path: Path) -> Iterator[Example]:
-    for _, line in read_lines(path):
-        row = msgspec.json.decode(line)
+    for line in read_lines(path):
+        row = msgspec.json.decode(line.content)
         if "messages" in row:
             yield from _turns(row["messages"])
         elif "completion" in row:

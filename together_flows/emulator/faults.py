@@ -140,7 +140,9 @@ def _altered(fault: Fault, answer: Response) -> Response:
     if fault.omit or fault.replace:
         value = msgspec.json.decode(answer.body)
         for row in _rows(value):
-            _alter(row, fault)
+            row.update(fault.replace)
+        for row in [value, *_rows(value)]:
+            _leave_out(row, fault.omit)
         answer = _rewritten(answer, msgspec.json.encode(value))
     if fault.oversize > len(answer.body):
         missing = fault.oversize - len(answer.body)
@@ -149,10 +151,10 @@ def _altered(fault: Fault, answer: Response) -> Response:
     return answer
 
 
-def _alter(row: dict[str, Any], fault: Fault) -> None:
-    for key in fault.omit:
-        row.pop(key, None)
-    row.update(fault.replace)
+def _leave_out(value: Any, keys: list[str]) -> None:
+    if isinstance(value, dict):
+        for key in keys:
+            value.pop(key, None)
 
 
 def _rewritten(answer: Response, content: bytes) -> Response:

@@ -27,7 +27,6 @@ __all__ = [
     "new_file",
     "publish",
     "usable",
-    "withdraw",
 ]
 
 FILE_TYPES = {"csv", "jsonl", "parquet"}
@@ -155,16 +154,21 @@ def begin_check(world: World, file: File) -> None:
     world.table(FILES).begin_work(file)
 
 
-def publish(world: World, source: Path, *, filename: str, purpose: str, visible: float, file_id: str) -> int:
-    """Puts a file that the service itself wrote before the account, from the moment `visible` on.
+def publish(world: World, file_id: str, *, filename: str, purpose: str, visible: float) -> None:
+    """Shows the account a file whose bytes the service itself has written, from the moment `visible` on.
 
-    Returns:
-        Its size in bytes.
+    A file without bytes is not shown, and one that was shown before is taken back.
     """
-    target = content_path(world, file_id)
-    source.replace(target)
-    size = target.stat().st_size
-    world.table(FILES).add_uncounted(
+    path = content_path(world, file_id)
+    table = world.table(FILES)
+    known = table.find(file_id)
+    if known is not None:
+        table.remove(known)
+    size = path.stat().st_size if path.exists() else 0
+    if not size:
+        path.unlink(missing_ok=True)
+        return
+    table.add_uncounted(
         File(
             id=file_id,
             created=visible,
@@ -178,16 +182,6 @@ def publish(world: World, source: Path, *, filename: str, purpose: str, visible:
             checked=False,
         )
     )
-    return size
-
-
-def withdraw(world: World, file_id: str) -> None:
-    """Takes a published file back."""
-    table = world.table(FILES)
-    file = table.find(file_id)
-    if file is not None:
-        table.remove(file)
-    content_path(world, file_id).unlink(missing_ok=True)
 
 
 def find_complete(world: World, *, checksum: str, purpose: str) -> File | None:

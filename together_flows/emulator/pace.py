@@ -40,3 +40,13 @@ class Pace:
             self._left -= 1
             return 0.0
         return (1 - self._left) / per_second if per_second else 60.0
+
+    def headers(self) -> dict[str, str]:
+        """What serverless answers say of the limit; nothing when there is none."""
+        if self._limit is None:
+            return {}
+        return {
+            "x-ratelimit-limit": str(self._limit),
+            "x-ratelimit-remaining": str(int(self._left)),
+            "x-ratelimit-reset": f"{60 * (1 - self._left / self._limit):.0f}" if self._limit else "60",
+        }

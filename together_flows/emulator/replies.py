@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from together_flows.emulator.connections import Connections
 from together_flows.emulator.refusals import ErrorBody, Refusal
 
-__all__ = ["Cut", "Truncated", "data_list", "json_array", "json_reply", "refuse"]
+__all__ = ["Cut", "Truncated", "data_list", "event_stream", "json_array", "json_reply", "refuse"]
 
 
 def json_reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -29,6 +29,17 @@ def data_list(rows: Iterable[bytes], *, opening: bytes = b'{"data":[') -> Respon
 def json_array(rows: Iterable[bytes]) -> Response:
     """A bare array, from rows that are JSON already."""
     return _json(b"[" + b",".join(rows) + b"]")
+
+
+def event_stream(events: Iterable[bytes], headers: dict[str, str] | None = None) -> Response:
+    """Server-sent events, closed by `[DONE]` as the API closes them."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        for event in events:
+            yield b"data: " + event + b"\n\n"
+        yield b"data: [DONE]\n\n"
+
+    return StreamingResponse(lines(), headers=headers, media_type="text/event-stream")
 
 
 def refuse(refusal: Refusal, errors: ErrorBody) -> Response:

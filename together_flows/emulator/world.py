@@ -1,7 +1,7 @@
 """The world one emulator simulates: its account, clock, records, files, settings and the threads that compute.
 
-Everything here is touched on the event loop alone, save `JobKind.work`, which runs in a worker thread, reads and
-returns a result that is taken in on the loop.
+Everything here changes on the event loop alone. `JobKind.work` runs in a worker thread: it reads, and returns a result
+that is taken in on the loop.
 """
 
 from __future__ import annotations
