@@ -40,7 +40,7 @@ STRICTER = {
 
 
 def arguments(name: str) -> list[dict[str, Any]]:
-    """Arguments for an operation: everything that the contract allows, way by way, and at last only what it requires."""
+    """Arguments for an operation: everything that the contract allows, way by way, and at last what it requires."""
     row = ROWS[name]
     body = row["body"]["schema"] if row["body"] else {"type": "object", "properties": {}}
     places: contract.Schema = {
@@ -77,14 +77,17 @@ def test_what_the_contract_allows_is_sent_as_it_was_given(name: str):
         try:
             operation = build(name, given)
         except ArgumentInvalid as error:
-            rule = next((rule for rule in STRICTER.get(name, ()) if re.search(rule, str(error))), None)
-            assert rule, f"{given} was refused: {error}"
-            refused[rule] += 1
+            refused[rule_of(name, str(error))] += 1
             continue
         sent += 1
         assert_sends(row, operation, given)
     assert sent
     assert refused.keys() == {*STRICTER.get(name, ())}
+
+
+def rule_of(name: str, refusal: str) -> str:
+    """The rule of ours that a refusal goes back to; a refusal without one fails the test by its own words."""
+    return next((rule for rule in STRICTER.get(name, ()) if re.search(rule, refusal)), refusal)
 
 
 def assert_sends(row: dict[str, Any], operation: Operation[Any], given: dict[str, Any]) -> None:
@@ -96,10 +99,10 @@ def assert_sends(row: dict[str, Any], operation: Operation[Any], given: dict[str
         assert operation.body is None
         return
     body = revealed(operation.body)
-    in_body = {
-        key: value for key, value in given.items() if key in contract.resolved(row["body"]["schema"])["properties"]
-    }
-    for key, value in in_body.items():
+    properties = contract.resolved(row["body"]["schema"])["properties"]
+    for key, value in given.items():
+        if key not in properties:
+            continue
         if isinstance(value, bytes):
             assert operation.parts[key] == value
         else:
