@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
@@ -79,10 +79,11 @@ class AsyncTogether(Client):
         prepared = prepare(operation, self._settings)
         return await self._patiently(self._answered, operation, prepared)
 
-    def stream(self, operation: Operation[Any]) -> AsyncIterator[Any]:
+    def stream(self, operation: Operation[Any]) -> AsyncGenerator[Any]:
         """Send an operation with `stream=True` and yield its events as they come, each of the operation's chunk type.
 
-        Only the opening is tried again; a stream that breaks later is not repeated. Close the iterator to end it early.
+        Only the opening is tried again; a stream that breaks later is not repeated. Close the
+        generator to end it early.
 
         Raises:
             ArgumentInvalid: the operation cannot stream.
@@ -180,7 +181,7 @@ class AsyncTogether(Client):
             return self._answer(operation, response, body), len(body)
         return await asyncio.to_thread(self._answer, operation, response, body), len(body)
 
-    async def _events(self, operation: Operation[Any], prepared: Prepared) -> AsyncIterator[Any]:
+    async def _events(self, operation: Operation[Any], prepared: Prepared) -> AsyncGenerator[Any]:
         response = await self._patiently(self._accepted, operation, prepared)
         async with aclosing(response):
             with failures(call_name(operation), self._tuning.timeout):

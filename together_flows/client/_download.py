@@ -31,7 +31,7 @@ class Download:
         place: chooses the target from the headers of the first answer.
         expected_size: bytes that there must be in the end, if the caller knows.
         timeout: seconds without a byte after which the connection counts as broken.
-        retries: how many legs in a row may bring nothing, and how long to wait before the next.
+        retries: how many legs may fail since the last one that brought a byte, that one counted; and the waits.
         transfer: counts the bytes.
     """
 

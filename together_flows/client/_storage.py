@@ -52,7 +52,7 @@ class Storage:
 
         Raises:
             ConnectionFailed: the network failed each time.
-            TransferIncomplete: the storage refused the bytes, or there were fewer of them than announced.
+            TransferIncomplete: the storage refused the bytes.
         """
         driver = self._retries.driver(_NAME, repeatable=True, sleep=pause)
         try:
@@ -74,10 +74,7 @@ class Storage:
         announced = {"Content-Type": "application/octet-stream", "Content-Length": str(size), **headers}
         with failures(_NAME, ANSWER_TIMEOUT):
             for _ in range(MAX_HOPS):
-                try:
-                    response = self._client().put(url, content=blocks(), headers=announced)
-                except httpx2.LocalProtocolError as error:
-                    raise TransferIncomplete("The file became shorter or longer while it was sent.") from error
+                response = self._client().put(url, content=blocks(), headers=announced)
                 if not response.has_redirect_location:
                     break
                 url = str(response.url.join(response.headers["location"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -68,10 +68,11 @@ class Together(Client):
         prepared = prepare(operation, self._settings)
         return self._patiently(self._answered, operation, prepared)
 
-    def stream(self, operation: Operation[Any]) -> Iterator[Any]:
+    def stream(self, operation: Operation[Any]) -> Generator[Any]:
         """Send an operation with `stream=True` and yield its events as they come, each of the operation's chunk type.
 
-        Only the opening is tried again; a stream that breaks later is not repeated. Close the iterator to end it early.
+        Only the opening is tried again; a stream that breaks later is not repeated. Close the
+        generator to end it early.
 
         Raises:
             ArgumentInvalid: the operation cannot stream.
@@ -218,7 +219,7 @@ class Together(Client):
             body = self._read(operation, response)
         return self._answer(operation, response, body), len(body)
 
-    def _events(self, operation: Operation[Any], prepared: Prepared) -> Iterator[Any]:
+    def _events(self, operation: Operation[Any], prepared: Prepared) -> Generator[Any]:
         response = self._patiently(self._accepted, operation, prepared)
         with closing(response), failures(call_name(operation), self._tuning.timeout):
             for received in httpx2.EventSource(response, max_event_size=EVENT_LIMIT):

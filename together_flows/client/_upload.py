@@ -84,10 +84,17 @@ class Source:
         return digest.hexdigest()
 
     def blocks(self, offset: int, size: int) -> Iterator[bytes]:
-        """The bytes from an offset on, a block at a time."""
+        """The bytes from an offset on, a block at a time.
+
+        Raises:
+            TransferIncomplete: the file has become shorter.
+        """
         with self.path.open("rb", buffering=0) as file:
             file.seek(offset)
-            while size > 0 and (block := file.read(min(BLOCK, size))):
+            while size > 0:
+                block = file.read(min(BLOCK, size))
+                if not block:
+                    raise self._changed()
                 yield block
                 size -= len(block)
 
@@ -99,9 +106,12 @@ class Source:
         """
         state = self.path.stat()
         if (state.st_size, state.st_mtime_ns) != (self.size, self.changed_at):
-            raise TransferIncomplete(
-                f"{str(self.path)!r} changed while it was uploaded.", mend="Upload it when nothing writes to it."
-            )
+            raise self._changed()
+
+    def _changed(self) -> TransferIncomplete:
+        return TransferIncomplete(
+            f"{str(self.path)!r} changed while it was uploaded.", mend="Upload it when nothing writes to it."
+        )
 
 
 @dataclass(frozen=True)
