@@ -7,6 +7,7 @@ no unknown columns, roles that alternate, at least one answer to learn from.
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ MAX_LINE_BYTES = 64 * 2**20
 
 EXACT_BYTES = 16 * 2**20
 """Tokens are counted exactly up to here and by the same ratio beyond, so that a file of gigabytes is checked soon."""
+
+_REST_BYTES = 64 * 2**10
 
 _ROLES = {"system", "user", "assistant", "tool"}
 _MESSAGE_KEYS = {"role", "content", "weight", "tool_calls", "tool_call_id", "name", "reasoning", "reasoning_content"}
@@ -102,7 +105,7 @@ def read_lines(path: Path) -> Iterator[Line]:
         ValueError: a line is longer than the emulator reads.
     """
     with path.open("rb") as file:
-        number = offset = 0
+        number = offset = rested_at = 0
         while content := file.readline(MAX_LINE_BYTES + 1):
             number += 1
             if len(content) > MAX_LINE_BYTES:
@@ -110,6 +113,9 @@ def read_lines(path: Path) -> Iterator[Line]:
             if not content.isspace():
                 yield Line(number, offset, content)
             offset += len(content)
+            if offset - rested_at > _REST_BYTES:
+                time.sleep(0)  # lets the event loop have the interpreter, so that requests are answered meanwhile
+                rested_at = offset
 
 
 def _check_jsonl(path: Path, purpose: str, report: Report) -> None:

@@ -10,6 +10,7 @@ A kind of job is one subclass of `JobKind`. Nothing else in the emulator asks wh
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -78,7 +79,7 @@ class Job(msgspec.Struct, kw_only=True):
 J = TypeVar("J", bound=Job)
 
 
-class JobKind(Generic[J]):
+class JobKind(ABC, Generic[J]):
     """How one kind of job behaves. One instance serves all emulators; it keeps no state."""
 
     name: ClassVar[str]
@@ -93,9 +94,9 @@ class JobKind(Generic[J]):
     """Emulator seconds for which a list row of an active job may be shown unchanged."""
     record: type[J]
 
+    @abstractmethod
     def row(self, world: World, job: J, now: float) -> dict[str, Any]:
         """The job as the list route shows it."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its rows look")
 
     def work(self, world: World, job: J) -> Any:
         """Computes what the job computes. Runs in a worker thread and must not change the job."""
@@ -231,9 +232,11 @@ class JobTable(Generic[J]):
         """Takes in a worker's result, unless the job has been deleted in the meantime."""
         if self._jobs.get(job.id) is not job:
             return
+        now = self.world.clock.now()
+        is_active = job.status(now) in self.kind.active
         job.computed = True
-        self.kind.settle(self.world, job, result, self.world.clock.now())
-        if job.doomed and job.error != job.doomed:
+        self.kind.settle(self.world, job, result, now)
+        if job.doomed and is_active:
             self._fail_last_stage(job)
         self.save(job)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -144,6 +145,7 @@ def train(
     metrics = []
     for step, batch in enumerate(_batches(texts, epochs, batch_size, seed), start=1):
         rate = learning_rate * 0.5 * (1 + math.cos(math.pi * (step - 1) / total_steps))
+        time.sleep(0)  # lets the event loop have the interpreter, so that requests are answered meanwhile
         loss, gradient = _learn(model, _first(batch, budget), rate=_pace(rate))
         evaluates = step % eval_every == 0
         if step % log_every == 0 or step == 1 or evaluates:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import signal
 import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -29,13 +30,13 @@ _START_SECONDS = 30.0
 class _Server(uvicorn.Server):
     """uvicorn that says when it accepts connections."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self.ready = threading.Event()
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.ready.set()
+        self._on_ready()
 
 
 class RunningServer:
@@ -47,29 +48,42 @@ class RunningServer:
         speed: emulator seconds per real second.
         data: where records and files are kept.
         api_key: the key that is let in.
+        on_ready: called on the event loop when connections are accepted.
 
     Raises:
         ConfigurationInvalid: the address cannot be bound.
     """
 
-    def __init__(self, *, host: str, port: int, speed: float, data: Path, api_key: str) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        speed: float,
+        data: Path,
+        api_key: str,
+        on_ready: Callable[[RunningServer], None] | None = None,
+    ) -> None:
         self._socket = _bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         self.world = World(folder=data, speed=speed, api_key=api_key, kinds=all_kinds())
-        self._ended = threading.Event()
+        self._on_ready = on_ready
+        self._decided = threading.Event()
+        self._accepts = False
         self._server = _Server(
             uvicorn.Config(
                 make_app(self.world),
                 http=watched_protocol(self.world.connections),
-                log_level="error",
+                log_config=None,
                 access_log=False,
                 lifespan="on",
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=_IDLE_SECONDS,
                 timeout_graceful_shutdown=1,
-            )
+            ),
+            self._note_ready,
         )
 
     @property
@@ -82,9 +96,10 @@ class RunningServer:
         try:
             self._server.run(sockets=[self._socket])
         finally:
+            self._accepts = False
             self.world.close()
             self._socket.close()
-            self._ended.set()
+            self._decided.set()
 
     def wait_until_ready(self) -> None:
         """Returns when connections are accepted.
@@ -92,21 +107,19 @@ class RunningServer:
         Raises:
             ConfigurationInvalid: the server ended, or did not come up in time.
         """
-        if not self._server.ready.wait(_START_SECONDS) or self._ended.is_set():
+        self._decided.wait(_START_SECONDS)
+        if not self._accepts:
             raise ConfigurationInvalid("The emulator did not start; its log says why.")
 
     def stop(self) -> None:
         """Asks it to end; `run` returns soon after."""
         self._server.should_exit = True
 
-    def announce(self) -> None:
-        """Prints one line, once, when connections are accepted."""
-        self.wait_until_ready()
-        sys.stdout.write(
-            f"Together emulator listening on {self.url} "
-            f"(speed {self.world.clock.speed:g}, API key {self.world.api_key}); nothing here is real or billed\n"
-        )
-        sys.stdout.flush()
+    def _note_ready(self) -> None:
+        self._accepts = True
+        self._decided.set()
+        if self._on_ready is not None:
+            self._on_ready(self)
 
 
 def serve(
@@ -132,12 +145,25 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="together-emulator-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary) if data is None else Path(data)
         folder.mkdir(parents=True, exist_ok=True)
-        server = RunningServer(host=host, port=port, speed=speed, data=folder, api_key=api_key)
-        threading.Thread(target=server.announce, daemon=True).start()
+        server = RunningServer(host=host, port=port, speed=speed, data=folder, api_key=api_key, on_ready=_announce)
+        signal.signal(signal.SIGTERM, _leave)
         try:
             server.run()
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except KeyboardInterrupt:
             return
+
+
+def _announce(server: RunningServer) -> None:
+    sys.stdout.write(
+        f"Together emulator listening on {server.url} "
+        f"(speed {server.world.clock.speed:g}, API key {server.world.api_key}); nothing here is real or billed\n"
+    )
+    sys.stdout.flush()
+
+
+def _leave(signum: int, frame: object) -> None:
+    """uvicorn raises a signal again after it has shut down; this turns SIGTERM into an end with cleaning up."""
+    raise KeyboardInterrupt
 
 
 def _bind(host: str, port: int) -> socket.socket:

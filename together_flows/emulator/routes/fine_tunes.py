@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
+import msgspec
 from starlette.responses import Response
 
 from together_flows.emulator.catalogue import BASE_MODELS, BaseModel, base_model, model_limits
@@ -144,20 +146,16 @@ async def list_checkpoints(call: Call) -> Response:
 
 @group.get("/fine-tunes/{id}/metrics")
 async def list_metrics(call: Call) -> Response:
-    """Loss and learning rate by step."""
+    """Loss and learning rate by step. The filters come in the query or, as the specification has it, in a body."""
     job, now = _job(call)
-    first, last = call.whole("global_step_from", 0) or 0, call.whole("global_step_to")
-    since, until = _moment(call, "logged_at_from"), _moment(call, "logged_at_to")
+    filters = await _metric_filters(call)
     clock = call.world.clock
     rows = [
         _metric(metric, clock.wall(at))
         for at, metric in metrics(call.world, job, now)
-        if first <= metric.step
-        and (last is None or metric.step <= last)
-        and (since is None or clock.wall(at) >= since)
-        and (until is None or clock.wall(at) <= until)
+        if filters.admits(metric.step, clock.wall(at))
     ]
-    return json_reply({"metrics": _thinned(rows, call.whole("resolution"))})
+    return json_reply({"metrics": _thinned(rows, filters.resolution)})
 
 
 @group.post("/fine-tunes/{id}/cancel")
@@ -225,14 +223,27 @@ def _metric(metric: StepMetric, logged_at: float) -> dict[str, Any]:
     return row
 
 
-def _moment(call: Call, name: str) -> float | None:
-    text = call.query_params.get(name)
-    if not text:
-        return None
+class MetricFilters(msgspec.Struct):
+    """Which steps to show: by number, by time, and how many."""
+
+    global_step_from: int = 0
+    global_step_to: float = math.inf
+    logged_at_from: Annotated[datetime, msgspec.Meta(tz=True)] = datetime.min.replace(tzinfo=UTC)
+    logged_at_to: Annotated[datetime, msgspec.Meta(tz=True)] = datetime.max.replace(tzinfo=UTC)
+    resolution: int | None = None
+
+    def admits(self, step: int, logged_at: float) -> bool:
+        in_steps = self.global_step_from <= step <= self.global_step_to
+        return in_steps and self.logged_at_from <= datetime.fromtimestamp(logged_at, UTC) <= self.logged_at_to
+
+
+async def _metric_filters(call: Call) -> MetricFilters:
+    if await call.limited_body():
+        return await call.read(MetricFilters)
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise Refusal(400, f"{name} must be an ISO 8601 time, got {text!r}.", param=name) from None
+        return msgspec.convert(dict(call.query_params), MetricFilters, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, str(error)) from None
 
 
 def _thinned(rows: list[dict[str, Any]], resolution: int | None) -> list[dict[str, Any]]:
