@@ -1,0 +1,134 @@
+"""The operator for every operation of the API."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider.failures import raise_for_airflow
+from airflow_provider.hooks.together import TogetherHook
+from airflow_provider.storage import written_to
+from together_flows.errors import ArgumentInvalid, TogetherError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from together_flows.api import Operation
+
+__all__ = ["TogetherOperator"]
+
+#: Most bytes of an answer that go into an XCom.
+_XCOM_LIMIT = 48 * 1024
+
+
+class TogetherOperator(BaseOperator):
+    """
+    Send any operation of the API, such as ``models.list`` or ``images.generate``.
+
+    .. code-block:: python
+
+        TogetherOperator(
+            task_id="ask",
+            operation="chat.create",
+            arguments={"model": "{{ params.model }}", "messages": [{"role": "user", "content": "Good morning?"}]},
+        )
+
+    Returns the answer as JSON. An answer that is a file, or too large for an XCom, needs ``output_path``; then
+    ``path`` and ``bytes`` are returned.
+
+    Work that takes long has operators of its own, which wait for it, find it again after a crash, and stop it when
+    nobody wants it any more: :class:`~airflow_provider.operators.fine_tune.TogetherFineTuneOperator`,
+    :class:`~airflow_provider.operators.batch.TogetherBatchOperator`,
+    :class:`~airflow_provider.operators.evaluation.TogetherEvaluationOperator`,
+    :class:`~airflow_provider.operators.endpoint.TogetherEndpointOperator` and
+    :class:`~airflow_provider.operators.model_upload.TogetherModelUploadOperator`. Here a creation whose answer is lost
+    fails the task for good, because a retry could pay twice.
+
+    :param operation: ``"group.function"``, a key of ``together_flows.api.OPERATIONS``. (templated)
+    :param arguments: the operation's arguments, by name. They are checked before anything is sent. (templated)
+    :param output_path: where the answer goes: a path as the worker sees it, or a URL that ``ObjectStoragePath``
+        understands. (templated)
+    :param together_conn_id: id of the Airflow connection. (templated)
+    """
+
+    template_fields: Sequence[str] = ("operation", "arguments", "output_path", "together_conn_id")
+    template_ext: Sequence[str] = ()
+    template_fields_renderers = {"arguments": "json"}  # noqa: RUF012 - Airflow declares it so
+    ui_color = "#e8ebf9"
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        arguments: Mapping[str, Any] | None = None,
+        output_path: str | None = None,
+        together_conn_id: str = TogetherHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.operation = operation
+        self.arguments = arguments
+        self.output_path = output_path
+        self.together_conn_id = together_conn_id
+
+    @cached_property
+    def hook(self) -> TogetherHook:
+        """The hook of the operator's connection."""
+        return TogetherHook(self.together_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Check the arguments, send the operation, and return or write its answer."""
+        from together_flows.api import Reply
+
+        try:
+            operation = self._operation()
+            if operation.reply is Reply.BYTES:
+                return self._download(operation)
+            return self._kept(self.hook.client.send(operation.untyped()))
+        except TogetherError as error:
+            raise_for_airflow(error)
+
+    def _operation(self) -> Operation[Any]:
+        from difflib import get_close_matches
+
+        from together_flows.api import OPERATIONS
+
+        entry = OPERATIONS.get(self.operation)
+        if entry is None:
+            close = get_close_matches(self.operation, OPERATIONS, n=3)
+            raise ArgumentInvalid(
+                f"{self.operation!r} is no operation of the API.",
+                mend=f"Did you mean {' or '.join(close)}?" if close else "See together_flows.api.OPERATIONS.",
+            )
+        return entry.function(**(self.arguments or {}))
+
+    def _download(self, operation: Operation[bytes]) -> dict[str, Any]:
+        with self._output("is a file") as target:
+            self.hook.client.download(operation, target)
+            size = target.stat().st_size
+        return {"path": self.output_path, "bytes": size}
+
+    def _kept(self, answer: Any) -> Any:
+        text = json.dumps(answer, ensure_ascii=False, default=str).encode()
+        if not self.output_path and len(text) <= _XCOM_LIMIT:
+            return json.loads(text)
+        with self._output(f"has {len(text)} bytes, too many for an XCom") as target:
+            target.write_bytes(text)
+        return {"path": self.output_path, "bytes": len(text)}
+
+    @contextmanager
+    def _output(self, why: str) -> Iterator[Path]:
+        if not self.output_path:
+            raise ArgumentInvalid(f"The answer to {self.operation} {why}.", mend="Give it an output_path.")
+        with (
+            tempfile.TemporaryDirectory(prefix="together-answer-") as scratch,
+            written_to(self.output_path, Path(scratch)) as target,
+        ):
+            yield target

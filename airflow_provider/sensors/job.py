@@ -1,0 +1,245 @@
+"""Sensors: wait for a job that something else has submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.triggers.base import StartTriggerArgs
+
+from airflow_provider.failures import raise_for_airflow
+from airflow_provider.hooks.together import TogetherHook
+from airflow_provider.triggers.job import TogetherSensorTrigger
+from together_flows.errors import JobFailed, TogetherError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from together_flows.jobs import JobReference
+
+__all__ = [
+    "TogetherBatchSensor",
+    "TogetherEndpointSensor",
+    "TogetherEvaluationSensor",
+    "TogetherFileSensor",
+    "TogetherFineTuneSensor",
+    "TogetherJobSensor",
+    "TogetherModelUploadSensor",
+]
+
+_TRIGGER = f"{TogetherSensorTrigger.__module__}.{TogetherSensorTrigger.__qualname__}"
+
+
+class TogetherJobSensor(BaseSensorOperator):
+    """
+    Wait until a job has succeeded, and return what it made. A job that failed fails the sensor at once.
+
+    By default the wait begins and ends in the triggerer, so that no worker ever runs for it. (A mapped sensor needs a
+    worker for a moment, to begin.) The job is never ended by its sensor.
+
+    :param job_id: the job. (templated)
+    :param together_conn_id: id of the Airflow connection. (templated)
+    :param deferrable: wait in the triggerer; otherwise in a worker, as ``mode`` says.
+    :param poke_interval: seconds between two looks at the job, in the long run.
+    """
+
+    #: Name of the job kind.
+    kind: ClassVar[str]
+
+    template_fields: Sequence[str] = ("references", "together_conn_id")
+    ui_color = "#e8ebf9"
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        together_conn_id: str = TogetherHook.default_conn_name,
+        deferrable: bool = True,
+        poke_interval: timedelta | float = 15.0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.together_conn_id = together_conn_id
+        # What an upstream task returns is named here by a template, which the trigger can render.
+        self.references = [f"{self.kind}:{job_id}"]
+        self.deferrable = deferrable
+        if deferrable:
+            self.start_from_trigger = True
+            self.start_trigger_args = StartTriggerArgs(
+                trigger_cls=_TRIGGER,
+                trigger_kwargs={
+                    "together_conn_id": together_conn_id,
+                    "references": self.references,
+                    "interval": self.poke_interval,
+                },
+                next_method="execute_complete",
+                timeout=timedelta(seconds=self.timeout),
+            )
+
+    @cached_property
+    def hook(self) -> TogetherHook:
+        """The hook of the sensor's connection."""
+        return TogetherHook(self.together_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait, where the wait did not begin in the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        return self.defer(
+            trigger=TogetherSensorTrigger(self.together_conn_id, self.references, interval=self.poke_interval),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        from together_flows.jobs import kind_named, run
+        from together_flows.jobs.ending import look
+
+        try:
+            reference = self._reference()
+            status = run(look(kind_named(reference.kind), reference.id), client=self.hook.client, log=self._say)
+            if status is None:
+                raise JobFailed(f"{reference} does not exist.", reference=str(reference))
+            self.log.info(status.describe())
+            if not status.state.is_final:
+                return PokeReturnValue(is_done=False)
+            return PokeReturnValue(is_done=True, xcom_value=self._manifest(reference))
+        except TogetherError as error:
+            raise_for_airflow(_final(error))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | str) -> Any:
+        """Go on after the wait in the triggerer: only a job that did not succeed comes here."""
+        try:
+            if isinstance(event, Mapping):
+                error = TogetherError(str(event["error"]), retryable=bool(event["retryable"]))
+                raise error
+            return self._manifest(self._reference())
+        except TogetherError as error:
+            raise_for_airflow(_final(error))
+
+    def _reference(self) -> JobReference:
+        from together_flows.jobs import JobReference
+
+        return JobReference.parse(self.references[0])
+
+    def _manifest(self, reference: JobReference) -> dict[str, Any]:
+        """What a final job has made, or the error that says why it made nothing."""
+        from together_flows.jobs import Done, MemoryStore, conclude, kind_named, run
+
+        kind = kind_named(reference.kind)
+        status = kind.status(self.hook.client.send(kind.read(reference.id).untyped()))
+        steps = conclude(kind, reference, Done(status), base_url=self.hook.client.base_url)
+        manifest = run(steps, client=self.hook.client, store=MemoryStore(), log=self._say)
+        return {"reference": str(reference), **manifest}
+
+    def _say(self, message: str, level: str) -> None:
+        getattr(self.log, level)(message)
+
+
+def _final(error: TogetherError) -> TogetherError:
+    """The same error, which no retry can mend where the job itself has failed: the sensor cannot submit a new one."""
+    if isinstance(error, JobFailed):
+        error.retryable = False
+    return error
+
+
+class TogetherFileSensor(TogetherJobSensor):
+    """
+    Wait until Together AI has checked a file.
+
+    :param file_id: the file. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "file"
+    template_fields: Sequence[str] = ("file_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, file_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=file_id, **kwargs)
+        self.file_id = file_id
+
+
+class TogetherFineTuneSensor(TogetherJobSensor):
+    """
+    Wait until a model is trained.
+
+    :param fine_tune_id: the fine-tuning job. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "fine_tune"
+    template_fields: Sequence[str] = ("fine_tune_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, fine_tune_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=fine_tune_id, **kwargs)
+        self.fine_tune_id = fine_tune_id
+
+
+class TogetherBatchSensor(TogetherJobSensor):
+    """
+    Wait until a batch is done.
+
+    :param batch_id: the batch. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "batch"
+    template_fields: Sequence[str] = ("batch_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=batch_id, **kwargs)
+        self.batch_id = batch_id
+
+
+class TogetherEvaluationSensor(TogetherJobSensor):
+    """
+    Wait until an evaluation is done.
+
+    :param evaluation_id: the evaluation. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "evaluation"
+    template_fields: Sequence[str] = ("evaluation_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, evaluation_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=evaluation_id, **kwargs)
+        self.evaluation_id = evaluation_id
+
+
+class TogetherEndpointSensor(TogetherJobSensor):
+    """
+    Wait until an endpoint serves. One that is stopped fails the sensor.
+
+    :param endpoint_id: the endpoint. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "endpoint"
+    template_fields: Sequence[str] = ("endpoint_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, endpoint_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=endpoint_id, **kwargs)
+        self.endpoint_id = endpoint_id
+
+
+class TogetherModelUploadSensor(TogetherJobSensor):
+    """
+    Wait until a model's upload is done.
+
+    :param job_id: the upload's job. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "model_upload"

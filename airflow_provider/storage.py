@@ -1,0 +1,97 @@
+"""Files that lie anywhere: on this machine, or in object storage that Airflow has a connection to."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from together_flows.errors import ArgumentInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk import ObjectStoragePath
+
+__all__ = ["deliver", "fetch", "is_url", "written_to"]
+
+_BLOCK = 1 << 20
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a URL such as ``s3://conn_id@bucket/key``, rather than a path of this machine."""
+    return "://" in location
+
+
+def fetch(location: str, folder: Path) -> Path:
+    """
+    A file of this machine with the content of a location: the file itself, or a copy of what a URL names.
+
+    :param location: a path, or a URL that ``ObjectStoragePath`` understands.
+    :param folder: where a copy goes. It keeps its name, for the suffix tells what it is.
+    :raises ArgumentInvalid: there is no such file.
+    """
+    if not is_url(location):
+        path = Path(location)
+        if not path.is_file():
+            raise ArgumentInvalid(f"There is no file {location}.", mend="Check the path, as the worker sees it.")
+        return path
+    from airflow.sdk import ObjectStoragePath
+
+    source = ObjectStoragePath(location)
+    copy = folder / source.name
+    try:
+        with _opened(source, "rb") as reader, copy.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _BLOCK)
+    except FileNotFoundError:
+        raise ArgumentInvalid(f"There is no object {location}.", mend="Check the URL and its connection.") from None
+    return copy
+
+
+def deliver(file: Path, location: str) -> str:
+    """
+    Put a finished file where it is wanted, whole or not at all.
+
+    :param file: a file of this machine.
+    :param location: a path, or a URL that ``ObjectStoragePath`` understands.
+    :returns: the location.
+    """
+    if is_url(location):
+        from airflow.sdk import ObjectStoragePath
+
+        target = ObjectStoragePath(location)
+        with file.open("rb") as reader, _opened(target, "wb") as writer:
+            shutil.copyfileobj(reader, writer, _BLOCK)
+        return location
+    path = Path(location)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if file.resolve() != path.resolve():
+        part = path.with_name(f".{path.name}.part")
+        shutil.copyfile(file, part)
+        part.replace(path)
+    return str(path)
+
+
+@contextmanager
+def written_to(location: str, scratch: Path) -> Iterator[Path]:
+    """
+    A path to write to, whose file is at the location when the block has ended well.
+
+    :param location: a path, or a URL that ``ObjectStoragePath`` understands.
+    :param scratch: where the file grows that goes to a URL.
+    """
+    if not is_url(location):
+        path = Path(location)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    name = location.rstrip("/").rpartition("/")[2]
+    local = scratch / name
+    yield local
+    deliver(local, location)
+
+
+def _opened(path: ObjectStoragePath, mode: str) -> IO[bytes]:
+    stream: IO[bytes] = path.open(mode)  # type: ignore[no-untyped-call] # Airflow's paths are untyped
+    return stream
