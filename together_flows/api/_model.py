@@ -53,7 +53,7 @@ class Request(BaseModel):
         declared = type(self).model_fields
         for extra in self.model_extra or {}:
             if close := get_close_matches(extra, declared, n=1, cutoff=0.85):
-                raise ValueError(f"has no field {extra!r}; did you mean {close[0]!r}?")
+                raise ValueError(f"has no field {extra!r} (did you mean {close[0]!r}?)")
         return self
 
 
@@ -126,6 +126,14 @@ def _audio_content(value: Any) -> str | Path | bytes | BinaryIO:
     return _file_content(value)
 
 
+def _empty_for_null(rows: Any) -> Any:
+    return [] if rows is None else rows
+
+
+def _none_for_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
 def _aware(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
@@ -141,10 +149,10 @@ AudioContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_audio_co
 
 #: A list that must be there but may be `null`, which is how an empty one sometimes arrives. An answer without the list
 #: is refused: read as "nothing there" it could make somebody create a paid job a second time.
-Rows = Annotated[Sequence[T], BeforeValidator(lambda rows: [] if rows is None else rows)]
+Rows = Annotated[Sequence[T], BeforeValidator(_empty_for_null)]
 
 #: A point in time, always with a zone. The API means UTC where it names none, and sends `""` for "not yet".
-Time = Annotated[datetime | None, BeforeValidator(lambda value: value or None), AfterValidator(_aware)]
+Time = Annotated[datetime | None, BeforeValidator(_none_for_empty), AfterValidator(_aware)]
 
 if TYPE_CHECKING:
     #: A nested argument: the model, or a plain dict of the same shape.

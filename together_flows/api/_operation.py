@@ -135,6 +135,7 @@ class Entry:
         version: API version that serves the path.
         reply: what a successful answer is made of.
         parameters: the function's parameters.
+        repeatable: whether sending it twice is the same as sending it once, whatever its arguments.
         streams: whether the answer can come as server-sent events.
         in_contract: whether it is one of the contract's 98; the others are calls that the wire needs besides.
     """
@@ -146,6 +147,7 @@ class Entry:
     version: str
     reply: Reply
     parameters: Mapping[str, inspect.Parameter]
+    repeatable: bool
     streams: bool
     in_contract: bool
 
@@ -213,13 +215,13 @@ def operation(
                 parts=placed.parts,
                 headers=placed.headers,
                 form=form,
-                repeatable=_is_repeatable(method, repeatable, placed),
+                repeatable=entry.repeatable or _IDEMPOTENCY_KEY in placed.headers,
                 reply=reply,
                 answer=answer,
                 chunk=chunk,
             )
 
-        REGISTRY[name] = Entry(
+        entry = REGISTRY[name] = Entry(
             name=name,
             function=make,
             method=method,
@@ -227,6 +229,7 @@ def operation(
             version=version,
             reply=reply,
             parameters=dict(signature.parameters),
+            repeatable=method != "POST" if repeatable is None else repeatable,
             streams=chunk is not None,
             in_contract=name in TABLE,
         )
@@ -322,12 +325,6 @@ def _put(placed: _Placed, place: Place, name: str, value: Any) -> None:
             placed.parts[name] = value
         case Place.BODY:
             placed.body = {**(placed.body or {}), name: plain(value)}
-
-
-def _is_repeatable(method: str, declared: bool | None, placed: _Placed) -> bool:
-    if _IDEMPOTENCY_KEY in placed.headers:
-        return True
-    return method != "POST" if declared is None else declared
 
 
 def _fill(name: str, template: str, ids: Mapping[str, Any]) -> str:

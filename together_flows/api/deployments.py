@@ -77,6 +77,7 @@ __all__ = [
 GpuType = Literal["h100-80gb", "h100-40gb-mig", "h200-140gb", "b200-192gb"] | str
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,100}$")]
+SecretValue = Annotated[Secret, Field(min_length=1)]
 Description = Annotated[str, Field(max_length=500)]
 Cores = Annotated[float, Field(ge=0.1)]
 Gibibytes = Annotated[float, Field(gt=0, le=1000)]
@@ -223,7 +224,7 @@ def list_secrets() -> SecretList:
 
 @operation("POST", "/deployments/secrets")
 def create_secret(
-    *, name: SecretName, value: Secret, description: Description | None = None, project_id: str | None = None
+    *, name: SecretName, value: SecretValue, description: Description | None = None, project_id: str | None = None
 ) -> StoredSecret:
     """Store a secret for deployments to use.
 
@@ -256,7 +257,7 @@ def update_secret(
     description: Description | None = None,
     name: SecretName | None = None,
     project_id: str | None = None,
-    value: Secret | None = None,
+    value: SecretValue | None = None,
 ) -> StoredSecret:
     """Change a secret.
 
