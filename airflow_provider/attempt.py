@@ -126,12 +126,10 @@ class JobAttempt:
 
     def creates(self, specs: Sequence[Spec]) -> list[Spec]:
         """Those of the specifications for which a new job will be submitted, as far as can be told beforehand."""
-        from together_flows.jobs.record import fingerprint
         from together_flows.jobs.submission import Create, Resume, decide
 
         def decision(index: int, spec: Spec) -> Any:
-            inputs = fingerprint(self.kind.name, spec, ignored=self.kind.secret_arguments)
-            return decide(self.store.load(self._key(index)), inputs, self._policy)
+            return decide(self.store.load(self._key(index)), self.kind.fingerprint(spec), self._policy)
 
         return [spec for index, spec in enumerate(specs) if isinstance(decision(index, spec), Create | Resume)]
 
@@ -227,29 +225,37 @@ class JobAttempt:
                 if record.phase not in (Phase.PREPARING, Phase.INTENT):
                     self._run(remembering(word, None), attempt._key(index))
 
-    def end(self, client: Together | None = None, *, patience: float | None = None) -> None:
+    def end(
+        self, client: Together | None = None, *, settle: float | None = None, patience: float | None = None
+    ) -> None:
         """
-        End the jobs of all rounds, confirmed and logged.
+        End the jobs of all rounds, confirmed and logged, also one whose creation's answer was lost.
 
         :param client: sends the operations; the hook's by default.
+        :param settle: seconds to look for such a job.
         :param patience: seconds to look for the end of all of them.
         """
-        from together_flows.jobs import end_job, run
+        from together_flows.jobs import run
         from together_flows.jobs.ending import CONFIRM_SECONDS
+        from together_flows.jobs.submission import SubmissionPolicy, abandonment
 
-        references = self.all_references
-        each = (CONFIRM_SECONDS if patience is None else patience) / max(len(references), 1)
-        for reference in references:
-            steps = end_job(self.kind, reference.id, patience=each)
+        keys = [
+            (attempt._key(index), record) for attempt in self.rounds for index, record in enumerate(attempt.records)
+        ]
+        each = (CONFIRM_SECONDS if patience is None else patience) / max(len(keys), 1)
+        for key, record in keys:
+            steps = abandonment(
+                self.kind, record, settle=SubmissionPolicy.settle if settle is None else settle, patience=each
+            )
             try:
-                run(steps, client=client or self._hook.client, log=self._log)
-            except TogetherError as error:
-                self._log(f"{reference} could not be ended and may still run. {error}", "error")
+                run(steps, client=client or self._hook.client, store=self.store, key=key, log=self._log)
+            except Exception as error:  # one that cannot be ended must not keep the others from it
+                self._log(f"{record.kind}:{record.id} could not be ended and may still run. {error}", "error")
 
     def end_at_once(self) -> None:
         """End all jobs in a process that was told to stop, with fresh connections and in the little time left."""
         with self._hook.new_client() as client:
-            self.end(client, patience=_KILL_PATIENCE)
+            self.end(client, settle=0.0, patience=_KILL_PATIENCE)
 
     def state_in_airflow(self) -> str:
         """The task's state as Airflow sees it now; ``"unknown"`` when it cannot be asked."""
@@ -272,11 +278,10 @@ class JobAttempt:
 
     def drop_from(self, first: int) -> None:
         """End and forget the jobs of this round from a position on: an earlier attempt, with other inputs, had more."""
-        from together_flows.jobs import end_job
+        from together_flows.jobs.submission import abandonment
 
         for index, record in list(enumerate(self.records))[first:]:
-            if record.id is not None:
-                self._run(end_job(self.kind, record.id), self._key(index))
+            self._run(abandonment(self.kind, record), self._key(index))
             self.store.delete(self._key(index))
 
     def _key(self, index: int) -> str:

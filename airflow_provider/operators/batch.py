@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -128,6 +129,8 @@ class TogetherBatchOperator(TogetherJobOperator):
             )
         if self.input_file_id:
             return [{"input_file_id": self.input_file_id, **self._manner()}]
+        if isinstance(self.rows, str) and is_url(self.rows):  # what it names may have changed since
+            shutil.rmtree(self._folder(context), ignore_errors=True)
         return self._specs(self._input(context))
 
     def further_specs(self, attempt: JobAttempt, endings: Sequence[Ending]) -> Sequence[Spec]:
@@ -189,6 +192,8 @@ class TogetherBatchOperator(TogetherJobOperator):
         if (share := number(self.max_failed_share, "max_failed_share")) is not None:
             allowed.append(int(share * summary.rows))
         if unanswered <= min(allowed):
+            if unanswered:
+                self.log.warning("%d of %d rows have no answer.", unanswered, summary.rows)
             return
         if failures and not summary.succeeded:
             raise failures[0]
@@ -228,8 +233,8 @@ class TogetherBatchOperator(TogetherJobOperator):
         try:
             return BatchInput.load(folder)
         except ArgumentInvalid:
-            folder.mkdir(parents=True, exist_ok=True)
-        wishes = {
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wishes: dict[str, Any] = {
             "model": self.model or None,
             "system": self.system or None,
             "endpoint": self.endpoint,
@@ -254,7 +259,8 @@ class TogetherBatchOperator(TogetherJobOperator):
         place = [task.dag_id, task.run_id, task.task_id, task.map_index]
         wishes = [self.input_file_id, self.model, self.system, self.endpoint, self.defaults, self.max_rows]
         text = json.dumps([place, wishes, self._identity()], sort_keys=True, default=str)
-        root = Path(self.directory) if self.directory else Path(tempfile.gettempdir()) / "together-batches"
+        shared = Path(tempfile.gettempdir()) / f"together-batches-{os.getuid()}"
+        root = Path(self.directory) if self.directory else shared
         return root / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _identity(self) -> Any:

@@ -73,10 +73,11 @@ def test_nothing_is_sent_for_a_submission_that_never_began() -> None:
     assert remote.sent == []
 
 
-def test_content_counts_into_the_fingerprint_and_its_place_does_not() -> None:
-    kind = kind_named("batch")
-    here = {"input_path": str(Path("/a/x.jsonl")), "input_sha256": "1", "endpoint": "/v1/chat/completions"}
-    assert kind.fingerprint(here) == kind.fingerprint({**here, "input_path": "/b/x.jsonl"})
+@pytest.mark.parametrize(("name", "place"), [("batch", "input_path"), ("evaluation", "input_path"), ("file", "path")])
+def test_content_counts_into_the_fingerprint_and_its_place_does_not(name: str, place: str) -> None:
+    kind = kind_named(name)
+    here = {place: str(Path("/a/x.jsonl")), "input_sha256": "1"}
+    assert kind.fingerprint(here) == kind.fingerprint({**here, place: "/b/x.jsonl"})
     assert kind.fingerprint(here) != kind.fingerprint({**here, "input_sha256": "2"})
-    without = {"input_path": "/a/x.jsonl", "endpoint": "/v1/chat/completions"}
-    assert kind.fingerprint(without) != kind.fingerprint({**without, "input_path": "/b/x.jsonl"})
+    without = {place: "/a/x.jsonl"}
+    assert kind.fingerprint(without) != kind.fingerprint({**without, place: "/b/x.jsonl"})
