@@ -82,7 +82,7 @@ class JobStatus:
 
     def describe(self) -> str:
         """One line for a log."""
-        parts = [f"{self.reference} is {self.state}"]
+        parts = [f"{self.reference}: {self.state}"]
         if self.raw.lower() != self.state:
             parts.append(f"({self.raw})")
         if self.progress is not None and not self.state.is_final:
