@@ -147,8 +147,9 @@ FileContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_file_cont
 #: An audio file, or a public http(s) address of one.
 AudioContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_audio_content)]
 
-#: A list that must be there but may be `null`, which is how an empty one sometimes arrives. An answer without the list
-#: is refused: read as "nothing there" it could make somebody create a paid job a second time.
+#: A list under a key that must be there but may be `null`, which is how an empty one sometimes arrives. An answer
+#: without the key is refused, and so is nothing at all where a bare list is due: read as "nothing there" it could make
+#: somebody create a paid job a second time.
 Rows = Annotated[Sequence[T], BeforeValidator(_empty_for_null)]
 
 #: A point in time, always with a zone. The API means UTC where it names none, and sends `""` for "not yet".

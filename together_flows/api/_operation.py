@@ -103,8 +103,14 @@ class Operation(Generic[T]):
     chunk: Any = None
 
     def extended(self, **fields: Any) -> Operation[T]:
-        """The same operation with further body fields, for what the API knows and this package does not."""
-        return replace(self, body={**(self.body or {}), **fields})
+        """The same operation with further parameters, for what the API knows and this package does not.
+
+        They go where the operation's own go by default: into the query of a GET or DELETE, otherwise into the body.
+        """
+        further = {name: plain(value) for name, value in fields.items()}
+        if self.method in _WITHOUT_BODY:
+            return replace(self, query={**self.query, **further})
+        return replace(self, body={**(self.body or {}), **further})
 
     def untyped(self) -> Operation[Any]:
         """The same operation, answered with plain dicts and lists instead of models."""
@@ -240,7 +246,6 @@ def operation(
 
 _WITHOUT_BODY = frozenset({"GET", "DELETE"})
 
-
 #: The one header by which a repetition answers with what the first request made, where the API knows it.
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -249,9 +254,7 @@ _IDEMPOTENCY_KEY = "Idempotency-Key"
 class _Placed:
     path: dict[str, Any] = field(default_factory=dict)
     query: dict[str, Any] = field(default_factory=dict)
-    body: dict[str, Any] | None = (
-        None  # `None` where the operation has no body; `{}` where it has one and all is left out
-    )
+    body: dict[str, Any] | None = None  # `{}` where there is a body and all of it was left out
     headers: dict[str, str] = field(default_factory=dict)
     parts: dict[str, Path | bytes | BinaryIO] = field(default_factory=dict)
 

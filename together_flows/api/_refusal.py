@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -48,7 +48,8 @@ def reasons(error: ValidationError, given: Any) -> str:
     problems: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
     for problem in error.errors(include_url=False):
         problems.setdefault(tuple(_place(problem, given)), []).append(problem)
-    innermost = [place for place in problems if not _has_deeper(place, problems)]
+    outer = {place[:length] for place in problems for length in range(len(place))}
+    innermost = [place for place in problems if place not in outer]
     sentences = [_sentence(place, problems[place]) for place in innermost[:_MOST]]
     if len(innermost) > _MOST:
         sentences.append(f"and {len(innermost) - _MOST} more")
@@ -76,10 +77,6 @@ def _leads_on(part: int | str, given: Any) -> bool:
     if isinstance(given, Mapping):
         return part in given
     return isinstance(part, int) and isinstance(given, list | tuple) and part < len(given)
-
-
-def _has_deeper(place: tuple[int | str, ...], places: Iterable[tuple[int | str, ...]]) -> bool:
-    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
 
 
 def _sentence(place: tuple[int | str, ...], problems: Sequence[ErrorDetails]) -> str:
@@ -129,7 +126,6 @@ def _shown(problem: ErrorDetails) -> str:
         return ""
     if kind == "union_tag_invalid":
         given = problem.get("ctx", {}).get("tag")
-    text = repr(given)
-    if kind in _SHOWN and isinstance(given, bool | int | float | str) and len(text) <= _LONGEST:
+    if kind in _SHOWN and isinstance(given, bool | int | float | str) and len(text := repr(given)) <= _LONGEST:
         return f" (got {text})"
     return f" (got {type(given).__name__})" if kind.endswith("_type") or kind in _OF_WRONG_TYPE else ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from together_flows.api._model import Answer, Rows, Time
+from together_flows.api._model import Answer, Time
 from together_flows.api._operation import operation
 
 __all__ = ["Batch", "BatchCreated", "cancel", "create", "list", "retrieve"]
@@ -48,7 +49,7 @@ class BatchCreated(Answer):
 
 
 @operation("GET", "/batches")
-def list() -> Rows[Batch]:
+def list() -> Sequence[Batch]:
     """List the account's batch jobs with their statuses. One call shows them all."""
 
 

@@ -198,7 +198,7 @@ def list(
     *,
     status: Literal["pending", "queued", "running", "completed", "error", "user_error"] | str | None = None,
     limit: Annotated[int, Field(ge=1, le=100)] | None = None,
-) -> Rows[Evaluation]:
+) -> Sequence[Evaluation]:
     """List evaluations with their statuses and results. There is no way to read further than the limit.
 
     Args:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from together_flows.api._model import Answer, Rows, Secret, Time
+from together_flows.api._model import Answer, Secret, Time
 from together_flows.api._operation import operation
 
 __all__ = ["Model", "Pricing", "UploadStarted", "UploadTicket", "list", "upload"]
@@ -58,7 +59,7 @@ class UploadStarted(Answer):
 
 
 @operation("GET", "/models")
-def list(*, dedicated: bool | None = None) -> Rows[Model]:
+def list(*, dedicated: bool | None = None) -> Sequence[Model]:
     """List models with their prices.
 
     Args:

@@ -98,11 +98,17 @@ def test_an_answer_without_id_or_status_is_refused(answer: Any):
         fine_tunes.retrieve("f").parse(answer)
 
 
-def test_an_empty_list_may_arrive_as_null_but_not_as_something_else():
+def test_an_empty_list_may_arrive_as_null_under_its_key_but_not_as_nothing_at_all():
     assert fine_tunes.list().parse({"data": None}).data == []
-    assert batches.list().parse(None) == []
+    assert batches.list().parse([]) == []
     assert deployments.list().parse({"object": "list"}).data == ()
-    for operation, answer in [(fine_tunes.list(), {}), (batches.list(), {}), (files.list(), {"error": "busy"})]:
+    for operation, answer in [
+        (fine_tunes.list(), {}),
+        (fine_tunes.list(), None),
+        (files.list(), {"error": "busy"}),
+        (batches.list(), {}),
+        (batches.list(), None),
+    ]:
         with pytest.raises(AnswerInvalid):
             operation.parse(answer)
 

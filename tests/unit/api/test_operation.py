@@ -240,6 +240,8 @@ def test_an_operation_cannot_be_changed_and_its_variants_leave_it_alone():
     extended = made.extended(early_stopping_enabled=True)
     assert extended.body == {"training_file": "f", "model": "m", "early_stopping_enabled": True}
     assert made.body == {"training_file": "f", "model": "m"}
+    assert batches.list().extended(limit=5).query == {"limit": 5}
+    assert batches.list().extended(limit=5).body is None
     assert made.untyped().parse({"any": "thing"}) == {"any": "thing"}
     with pytest.raises(FrozenInstanceError):
         made.path = "/elsewhere"

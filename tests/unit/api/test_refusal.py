@@ -110,3 +110,8 @@ def test_what_is_wrong_with_an_answer_is_told_too():
         batches.list().parse([{"id": "a", "status": "COMPLETED"}, {"id": "b"}])
     with pytest.raises(AnswerInvalid, match=r"models\.list: .*it must be a list \(got dict\)"):
         models.list().parse({"data": []})
+
+
+def test_a_long_list_of_wrong_values_is_told_without_comparing_each_with_each():
+    words = refusal(embeddings.create, model="m", input=[None] * 20_000)
+    assert words.endswith("; and 19980 more.")
