@@ -163,6 +163,7 @@ class Entry:
         return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].split())
 
 
+#: The operations of the groups that have been imported so far.
 REGISTRY: dict[str, Entry] = {}
 
 
@@ -193,7 +194,7 @@ def operation(
     """
 
     def declare(function: Callable[P, T]) -> Callable[P, Operation[T]]:
-        group = function.__module__.rpartition(".")[2]
+        package, _, group = function.__module__.rpartition(".")
         name = f"{group}.{function.__name__}"
         signature = inspect.signature(function)
         in_path = {_snake(wire): wire for wire in re.findall(r"{(\w+)}", template)}
@@ -227,7 +228,7 @@ def operation(
                 chunk=chunk,
             )
 
-        entry = REGISTRY[name] = Entry(
+        entry = Entry(
             name=name,
             function=make,
             method=method,
@@ -239,6 +240,8 @@ def operation(
             streams=chunk is not None,
             in_contract=name in TABLE,
         )
+        if package == __package__:  # operations that others declare work as well, and do not enter the table
+            REGISTRY[name] = entry
         return make
 
     return declare

@@ -142,7 +142,8 @@ def create(
         weight_decay: regularisation, at least 0.
         random_seed: the same seed gives the same run.
         suffix: added to the name of the output model; at most 40 characters (official client).
-        wandb_api_key: key for Weights & Biases. No repr or error shows it.
+        wandb_api_key: key for Weights & Biases. No repr or error shows it. It is sent under the contract's name; the
+            official clients call it `wandb_key`.
         wandb_base_url: address of a Weights & Biases server of one's own.
         wandb_project_name: project there, `together` unless given.
         wandb_name: name of the run there.

@@ -33,6 +33,7 @@ JSON = st.recursive(
 )
 
 READ = [
+    (files.retrieve("f"), {"id"}),
     (batches.retrieve("b"), {"id", "status"}),
     (fine_tunes.retrieve("f"), {"id", "status"}),
     (evaluation.retrieve("e"), {"workflow_id", "status"}),

@@ -51,12 +51,6 @@ def _check_order(given: Any) -> Iterator[str]:
         yield "low is below nothing"
 
 
-@pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Declarations made here do not stay in the table."""
-    monkeypatch.setattr("together_flows.api._operation.REGISTRY", dict(REGISTRY))
-
-
 def test_ids_go_into_the_path_and_the_rest_of_a_get_into_the_query():
     made = deployments.logs("mine", replica_id="r-1")
     assert (made.method, made.path, made.query, made.body) == (
@@ -105,6 +99,15 @@ def test_a_wire_name_differs_where_it_is_declared_to():
 
     made = create(kind="odd", page=2)
     assert (made.body, made.query) == ({"x-kind": "odd"}, {"page": 2})
+
+
+def test_operations_declared_elsewhere_work_and_do_not_enter_the_table():
+    @operation("DELETE", "/things/{thingId}")
+    def delete(thing_id: str, /) -> Thing:
+        """Delete."""
+
+    assert delete("a/b").path == "/things/a%2Fb"
+    assert not [name for name, entry in REGISTRY.items() if entry.path.startswith("/things")]
 
 
 def test_a_file_may_be_a_path_bytes_or_anything_open_in_binary(tmp_path: Path):
