@@ -249,8 +249,10 @@ class JobAttempt:
             )
             try:
                 run(steps, client=client or self._hook.client, store=self.store, key=key, log=self._log)
-            except Exception as error:  # one that cannot be ended must not keep the others from it
+            except TogetherError as error:
                 self._log(f"{record.kind}:{record.id} could not be ended and may still run. {error}", "error")
+            except Exception as error:  # Airflow keeps no records for an attempt that was cleared away
+                self._log(f"The end of {record.kind}:{record.id} could not be noted down: {error}", "warning")
 
     def end_at_once(self) -> None:
         """End all jobs in a process that was told to stop, with fresh connections and in the little time left."""
