@@ -84,8 +84,8 @@ def _length_of_body(reader: BufferedReader) -> int:
 
 def _swallow(reader: BufferedReader, length: int, buffer: bytearray) -> None:
     view = memoryview(buffer)
-    while length > 0:
-        length -= reader.readinto(view[: min(length, len(buffer))])
+    while length > 0 and (count := reader.readinto(view[: min(length, len(buffer))])):
+        length -= count
 
 
 # The contenders: each moves one file and ends.

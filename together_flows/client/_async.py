@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 
@@ -25,6 +25,8 @@ from together_flows.client._base import (
     downloadable,
     hop_after,
     is_failure,
+    realtime_missing,
+    session_of,
     streaming,
 )
 from together_flows.client._connection import MAX_HOPS, failures
@@ -35,6 +37,9 @@ from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source
 from together_flows.client.retry import verdict
 from together_flows.errors import AnswerInvalid, ArgumentInvalid, ConnectionFailed, TogetherError
+
+if TYPE_CHECKING:
+    from together_flows.client._session import AsyncSession
 
 __all__ = ["AsyncTogether"]
 
@@ -93,6 +98,28 @@ class AsyncTogether(Client):
         """
         asking = streaming(operation)
         return self._events(asking, prepare(asking, self._settings, as_stream=True))
+
+    @asynccontextmanager
+    async def connect(self, operation: Operation[T]) -> AsyncIterator[AsyncSession[T]]:
+        """Open the WebSocket session of an operation; it ends with the `async with` block.
+
+        It needs the extra `realtime`, and raises what `Together.connect` raises.
+        """
+        try:
+            from together_flows.client._session import opened_async
+        except ModuleNotFoundError as error:
+            raise realtime_missing(error) from error
+        self._check_open()
+        url = self._settings.url(session_of(operation).version, operation.path)
+        arguments = await asyncio.to_thread(self._tuning.session_arguments, self._settings)
+        driver = self._retries.async_driver(call_name(operation), repeatable=operation.repeatable)
+        session: AsyncSession[T] = await driver(
+            opened_async, operation, url, redactor=self._redactor(operation), **arguments
+        )
+        try:
+            yield session
+        finally:
+            await session.close()
 
     async def upload(
         self,

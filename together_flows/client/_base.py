@@ -32,6 +32,8 @@ __all__ = [
     "hop_after",
     "is_failure",
     "plain_name",
+    "realtime_missing",
+    "session_of",
     "streaming",
 ]
 
@@ -241,3 +243,19 @@ def plain_name(operation: Operation[Any]) -> str:
     segments = zip(operation.template.split("/"), operation.path.split("/"), strict=True)
     ids = [unquote(given) for asked, given in segments if asked.startswith("{")]
     return safe_name(ids[-1] if ids else "", fallback=operation.name.replace(".", "-"))
+
+
+def session_of(operation: Operation[T]) -> Operation[T]:
+    """The operation itself, if it is a WebSocket session.
+
+    Raises:
+        ArgumentInvalid: it is not.
+    """
+    if operation.reply is not Reply.SOCKET:
+        raise ArgumentInvalid(f"{operation.name} is no WebSocket session.", mend="Send it with send(operation).")
+    return operation
+
+
+def realtime_missing(error: ModuleNotFoundError) -> ConfigurationInvalid:
+    """What to raise where the library for WebSocket sessions is missing."""
+    return ConfigurationInvalid(f"WebSocket sessions need {error.name}.", mend="Install together-flows[realtime].")

@@ -19,6 +19,8 @@ from together_flows.errors import AnswerInvalid, ConnectionFailed, TogetherError
 
 __all__ = ["MAX_HOPS", "Tuning", "failures", "next_hop", "ssl_context"]
 
+USER_AGENT = f"together-flows/{__version__}"
+
 KEEPALIVE_EXPIRY = 300.0
 """Seconds that an idle connection is kept. Pollers ask every half minute or so; libraries' usual five seconds would
 make each of them dial anew."""
@@ -79,9 +81,18 @@ class Tuning:
         arguments["timeout"].read = max(answer_timeout, self.timeout)
         return httpx2.Client(**arguments)
 
+    def session_arguments(self, settings: Settings) -> dict[str, Any]:
+        """What a WebSocket session of the account is opened with."""
+        return {
+            "additional_headers": {**self.headers, "Authorization": self._authorization(settings)},
+            "user_agent_header": USER_AGENT,
+            "open_timeout": self.connect_timeout,
+            "ssl": ssl_context() if settings.root.startswith("https:") else None,
+        }
+
     def _arguments(self) -> dict[str, Any]:
         return {
-            "headers": {"User-Agent": f"together-flows/{__version__}"},
+            "headers": {"User-Agent": USER_AGENT},
             "timeout": httpx2.Timeout(self.timeout, connect=self.connect_timeout),
             "limits": httpx2.Limits(
                 max_connections=self.max_connections,
@@ -96,8 +107,12 @@ class Tuning:
     def _authorized(self, settings: Settings) -> dict[str, Any]:
         arguments = self._arguments()
         arguments["headers"] |= self.headers
-        arguments["headers"]["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+        arguments["headers"]["Authorization"] = self._authorization(settings)
         return arguments
+
+    @staticmethod
+    def _authorization(settings: Settings) -> str:
+        return f"Bearer {settings.api_key.get_secret_value()}"
 
 
 @contextmanager

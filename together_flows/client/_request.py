@@ -14,7 +14,7 @@ from together_flows.api._operation import Operation, Reply, revealed
 from together_flows.client._settings import Settings, printable
 from together_flows.errors import ArgumentInvalid
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "pairs", "prepare"]
 
 EVENT_STREAM = "text/event-stream"
 
@@ -75,7 +75,7 @@ def prepare(operation: Operation[Any], settings: Settings, *, as_stream: bool = 
     if operation.reply is Reply.SOCKET:
         raise ArgumentInvalid(
             f"{operation.name} is a WebSocket session, which no single answer ends.",
-            mend="Open it with a WebSocket client; send() is for operations that are answered once.",
+            mend="Open it with connect(operation).",
         )
     as_form = operation.form or bool(operation.parts)
     as_json = operation.body is not None and not as_form
@@ -85,10 +85,10 @@ def prepare(operation: Operation[Any], settings: Settings, *, as_stream: bool = 
     return Prepared(
         method=operation.method,
         url=settings.url(operation.version, operation.path),
-        params=list(_pairs(operation.query)),
+        params=list(pairs(operation.query)),
         headers=headers,
         content=msgspec.json.encode(revealed(operation.body)) if as_json else None,
-        fields=list(_pairs(operation.body or {})) if as_form else [],
+        fields=list(pairs(operation.body or {})) if as_form else [],
         parts={name: _repeatable(part) for name, part in operation.parts.items()},
     )
 
@@ -99,7 +99,7 @@ def _accepted(operation: Operation[Any], as_stream: bool) -> str:
     return "*/*" if operation.reply in {Reply.BYTES, Reply.REDIRECT} else "application/json"
 
 
-def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values of a query or a form: a list repeats its name, a nested object travels as JSON."""
     for name, value in revealed(values).items():
         for item in value if isinstance(value, list) else [value]:

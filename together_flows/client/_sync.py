@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 
@@ -22,6 +22,8 @@ from together_flows.client._base import (
     hop_after,
     is_failure,
     plain_name,
+    realtime_missing,
+    session_of,
     streaming,
 )
 from together_flows.client._connection import MAX_HOPS, failures
@@ -31,6 +33,9 @@ from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source, Uploader
 from together_flows.client.retry import verdict
 from together_flows.errors import AnswerInvalid, ConnectionFailed, TogetherError
+
+if TYPE_CHECKING:
+    from together_flows.client._session import Session
 
 __all__ = ["Together"]
 
@@ -82,6 +87,36 @@ class Together(Client):
         """
         asking = streaming(operation)
         return self._events(asking, prepare(asking, self._settings, as_stream=True))
+
+    @contextmanager
+    def connect(self, operation: Operation[T]) -> Iterator[Session[T]]:
+        """Open the WebSocket session of an operation; it ends with the `with` block. It needs the extra `realtime`.
+
+        ```python
+        with client.connect(audio.connect_speech(voice="tara")) as session:
+            session.send({"type": "input_text_buffer.append", "text": "Good morning."})
+            for event in session: ...
+        ```
+
+        Raises:
+            ArgumentInvalid: the operation is no session.
+            ConfigurationInvalid: the extra `realtime` is not installed.
+            ApiError: the API refused it.
+            ConnectionFailed: the network failed.
+        """
+        try:
+            from together_flows.client._session import opened
+        except ModuleNotFoundError as error:
+            raise realtime_missing(error) from error
+        self._check_open()
+        url = self._settings.url(session_of(operation).version, operation.path)
+        arguments = self._tuning.session_arguments(self._settings)
+        driver = self._retries.driver(call_name(operation), repeatable=operation.repeatable)
+        session = driver(opened, operation, url, redactor=self._redactor(operation), **arguments)
+        try:
+            yield session
+        finally:
+            session.close()
 
     def upload(
         self,
