@@ -138,16 +138,14 @@ def new_endpoint(
     )
 
 
-def restart(world: World, endpoint: Endpoint) -> None:
+def restart(endpoint: Endpoint, now: float) -> None:
     """Starts a stopped endpoint."""
-    now = world.clock.now()
     endpoint.stages += _way_up(now)
     endpoint.last_used = now
 
 
-def stop(world: World, endpoint: Endpoint) -> None:
+def stop(endpoint: Endpoint, now: float) -> None:
     """Stops a billing endpoint."""
-    now = world.clock.now()
     endpoint.turn("STOPPING", now)
     endpoint.stages.append(Stage("STOPPED", now + STOPPING_SECONDS))
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 
 from together_flows.emulator.dataset_check import read_lines
@@ -82,13 +81,13 @@ class EvaluationRun:
         """What the result file adds to a row."""
         try:
             answers, references = self._answers(row)
-        except jinja2.TemplateError as error:
+        except _RenderFailed as error:
             self.generation_failed += 1
             return {"error": f"generation failed: {error}"}
         shown = {name: answer for name, answer in zip(self._output_names(), answers, strict=False) if name}
         try:
-            TEMPLATES.from_string(self.parameters.judge.system_template).render(row)
-        except jinja2.TemplateError as error:
+            _rendered(self.parameters.judge.system_template, row)
+        except _RenderFailed as error:
             self.judge_failed += 1
             return {**shown, "error": f"judging failed: {error}"}
         verdict = self._verdict(answers, references)
@@ -109,8 +108,8 @@ class EvaluationRun:
     def _answer(self, model: ModelUnderTest | str, mind: Mind | None, row: dict[str, Any]) -> str:
         if isinstance(model, str) or mind is None:
             return str(row.get(str(model), ""))
-        TEMPLATES.from_string(model.system_template).render(row)
-        prompt = TEMPLATES.from_string(model.input_template).render(row)
+        _rendered(model.system_template, row)
+        prompt = _rendered(model.input_template, row)
         return "".join(split_tokens(mind.answer(prompt))[: model.max_tokens])
 
     def _references(self, row: dict[str, Any]) -> list[str]:
@@ -190,6 +189,17 @@ class EvaluationRun:
             return serve(self.world, model.model).mind(self.world)
         except Refusal as refusal:
             raise UserError(refusal.message) from None
+
+
+class _RenderFailed(Exception):
+    """A template cannot be rendered with a row."""
+
+
+def _rendered(template: str, row: dict[str, Any]) -> str:
+    try:
+        return TEMPLATES.from_string(template).render(row)
+    except Exception as error:  # a template can fail in any way that Python can
+        raise _RenderFailed(f"{type(error).__name__}: {error}") from None
 
 
 def _asked_columns(tested: list[ModelUnderTest | str]) -> set[str]:

@@ -160,8 +160,12 @@ class JobTable(Generic[J]):
         self._rows.pop(job.id, None)
         self.world.store.put(self.kind.name, job.id, msgspec.msgpack.encode(job))
 
-    def end(self, job: J, status: str, *, error: str = "") -> None:
-        """Ends the job now with this status."""
+    def end(self, job: J, status: str, *, error: str = "") -> float:
+        """Ends the job now with this status.
+
+        Returns:
+            The moment of its end.
+        """
         now = self.world.clock.now()
         was_active = job.status(now) in self.kind.active
         job.turn(status, now)
@@ -169,6 +173,7 @@ class JobTable(Generic[J]):
         if was_active:
             self.kind.ended_early(self.world, job, now)
         self.save(job)
+        return now
 
     def count_cancelled(self) -> None:
         """One more job of this kind was cancelled at a user's wish."""

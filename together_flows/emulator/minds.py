@@ -46,6 +46,8 @@ class BaseMind:
 
 _COMMON = frozenset(
     words(
+        "a an and any are as at be but by can did do for had has he her him his how i if in is it its me my no nor not "
+        "of off on or our out s she so t the to too up us was we who why you your "
         "about after also been before being between both could does each every following from give have into just like "
         "make more most much must only other over please same should some such tell than that their them then there "
         "these they this those through very want what when where which while will with would write your"

@@ -93,7 +93,7 @@ async def create(call: Call) -> Response:
         started=request.state == "STARTED",
     )
     call.world.table(ENDPOINTS).add(endpoint)
-    return _full(call.world, endpoint)
+    return json_reply(ENDPOINTS.full_row(call.world, endpoint, endpoint.created))
 
 
 @group.get("/endpoints/{endpointId}")
@@ -110,8 +110,9 @@ async def update(call: Call) -> Response:
     request = await call.read(UpdateRequest)
     bounds = request.autoscaling.bounds() if request.autoscaling else None
     timeout = None if request.inactive_timeout is None else _timeout(request.inactive_timeout)
+    now = call.world.clock.now()
     if request.state is not None:
-        _bring_to(call.world, endpoint, request.state)
+        _bring_to(call.world, endpoint, request.state, now)
     if request.display_name is not None:
         endpoint.display_name = request.display_name
     if bounds is not None:
@@ -119,7 +120,7 @@ async def update(call: Call) -> Response:
     if timeout is not None:
         endpoint.inactive_timeout = timeout
     table.save(endpoint)
-    return _full(call.world, endpoint)
+    return json_reply(ENDPOINTS.full_row(call.world, endpoint, now))
 
 
 @group.delete("/endpoints/{endpointId}")
@@ -133,16 +134,16 @@ async def delete(call: Call) -> Response:
     return Response(status_code=204)
 
 
-def _bring_to(world: World, endpoint: Endpoint, state: str) -> None:
-    current = endpoint.status(world.clock.now())
+def _bring_to(world: World, endpoint: Endpoint, state: str, now: float) -> None:
+    current = endpoint.status(now)
     if state == "STOPPED" and current in ENDPOINTS.active:
-        stop(world, endpoint)
+        stop(endpoint, now)
         world.table(ENDPOINTS).count_cancelled()
     elif state == "STARTED" and current not in ENDPOINTS.active:
         _refuse_if_closed(world)
         if current == "STOPPING":
             raise Refusal(400, f"Endpoint {endpoint.id} is STOPPING; start it when it is STOPPED.", param="state")
-        restart(world, endpoint)
+        restart(endpoint, now)
 
 
 def _refuse_if_closed(world: World) -> None:

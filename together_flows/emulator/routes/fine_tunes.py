@@ -57,7 +57,7 @@ async def create(call: Call) -> Response:
             code="insufficient_balance",
         )
     call.world.table(FINE_TUNES).add(job)
-    return _truncated(call.world, job)
+    return json_reply(FINE_TUNES.row(call.world, job, job.created))
 
 
 @group.post("/fine-tunes/estimate-price")
@@ -167,19 +167,15 @@ async def cancel(call: Call) -> Response:
     if status not in FINE_TUNES.active:
         raise Refusal(400, f"{job.id} is {status} and cannot be cancelled.", code="job_not_cancellable")
     if status != "cancel_requested":
-        table.end(job, "cancel_requested")
+        now = table.end(job, "cancel_requested")
         job.stages.append(Stage("cancelled", now + CANCEL_SECONDS))
         table.save(job)
         table.count_cancelled()
-    return _truncated(call.world, job)
+    return json_reply(FINE_TUNES.row(call.world, job, now))
 
 
 def _job(call: Call) -> tuple[FineTune, float]:
     return call.world.table(FINE_TUNES).get(call.path_params["id"]), call.world.clock.now()
-
-
-def _truncated(world: World, job: FineTune) -> Response:
-    return json_reply(FINE_TUNES.row(world, job, world.clock.now()))
 
 
 def _starting_point(world: World, request: EstimateRequest) -> tuple[BaseModel, FineTune | None]:
