@@ -18,7 +18,6 @@ from together_flows.api._operation import Operation
 from together_flows.api.files import File
 from together_flows.client._base import (
     END_OF_STREAM,
-    EVENT_LIMIT,
     Body,
     Client,
     call_name,
@@ -31,7 +30,7 @@ from together_flows.client._base import (
 )
 from together_flows.client._connection import MAX_HOPS, failures
 from together_flows.client._request import Prepared, prepare
-from together_flows.client._response import LARGE
+from together_flows.client._response import EVENT_LIMIT, LARGE
 from together_flows.client._sync import Together
 from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source
@@ -113,9 +112,8 @@ class AsyncTogether(Client):
         url = self._settings.url(session_of(operation).version, operation.path)
         arguments = await asyncio.to_thread(self._tuning.session_arguments, self._settings)
         driver = self._retries.async_driver(call_name(operation), repeatable=operation.repeatable)
-        session: AsyncSession[T] = await driver(
-            opened_async, operation, url, redactor=self._redactor(operation), **arguments
-        )
+        redactor = self._redactor(operation)
+        session: AsyncSession[T] = await driver(opened_async, operation, url, redactor=redactor, **arguments)
         try:
             yield session
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -24,7 +25,6 @@ from together_flows.errors import AnswerInvalid, ApiError, ArgumentInvalid, Conf
 
 __all__ = [
     "END_OF_STREAM",
-    "EVENT_LIMIT",
     "Body",
     "Client",
     "call_name",
@@ -42,9 +42,6 @@ T = TypeVar("T")
 JSON_LIMIT = 64 * 1024 * 1024
 """Most bytes of a JSON answer. The longest honest ones are lists that the API does not page: 50,000 jobs of 1 kB each
 take 50 MB. Files come through `download`, which has no limit."""
-
-EVENT_LIMIT = 16 * 1024 * 1024
-"""Most bytes of one server-sent event. The largest carry a few seconds of sound or an image, in base64."""
 
 END_OF_STREAM = object()
 
@@ -139,7 +136,7 @@ class Client:
             raise ArgumentInvalid("This client is closed.", mend="Make a new one, or close it later.")
 
     def _redactor(self, operation: Operation[Any]) -> Redactor:
-        return Redactor([self._settings.api_key, *secrets_in(operation.body), *secrets_in(operation.query)])
+        return Redactor(chain([self._settings.api_key], secrets_in(operation.body), secrets_in(operation.query)))
 
     def _error(self, operation: Operation[Any], response: httpx2.Response, body: bytes) -> ApiError:
         """The error that an answer stands for."""

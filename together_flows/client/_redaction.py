@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,16 +17,20 @@ _SHORTEST_SECRET = 6
 
 
 class Redactor:
-    """Masks known secrets wherever they appear."""
+    """Masks known secrets wherever they appear. It looks them up only when there is something to mask."""
 
     def __init__(self, secrets: Iterable[SecretStr] = ()) -> None:
-        revealed = {secret.get_secret_value().strip() for secret in secrets}
-        # The longest first, so that a secret which contains another is masked as a whole.
-        self._secrets = sorted((s for s in revealed if len(s) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._given = secrets
+
+    @functools.cached_property
+    def _longest_first(self) -> list[str]:
+        """In this order a secret that contains another is masked as a whole."""
+        revealed = {secret.get_secret_value().strip() for secret in self._given}
+        return sorted((secret for secret in revealed if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text with every known secret masked."""
-        for secret in self._secrets:
+        for secret in self._longest_first:
             text = text.replace(secret, MASK)
         return text
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+from pydantic import SecretStr
 
 from together_flows.api._operation import Operation, Reply, revealed
 from together_flows.client._settings import Settings, printable
@@ -17,6 +18,17 @@ from together_flows.errors import ArgumentInvalid
 __all__ = ["Prepared", "pairs", "prepare"]
 
 EVENT_STREAM = "text/event-stream"
+
+
+def _in_clear(value: Any) -> Any:
+    """What JSON has no form for: only secrets are left of that in an operation."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    raise TypeError(f"a value of type {type(value).__name__} cannot be sent as JSON")
+
+
+# Bodies hold up to millions of tokens, so they are not copied to reveal the few secrets that they may hold.
+_json = msgspec.json.Encoder(enc_hook=_in_clear)
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ def prepare(operation: Operation[Any], settings: Settings, *, as_stream: bool = 
         url=settings.url(operation.version, operation.path),
         params=list(pairs(operation.query)),
         headers=headers,
-        content=msgspec.json.encode(revealed(operation.body)) if as_json else None,
+        content=_json.encode(operation.body) if as_json else None,
         fields=list(pairs(operation.body or {})) if as_form else [],
         parts={name: _repeatable(part) for name, part in operation.parts.items()},
     )

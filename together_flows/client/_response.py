@@ -13,9 +13,12 @@ from together_flows.client._redaction import Redactor
 from together_flows.client._steps import decoded_in_steps, rows_parsed
 from together_flows.errors import AnswerInvalid
 
-__all__ = ["LARGE", "answer_of", "decoded_json"]
+__all__ = ["EVENT_LIMIT", "LARGE", "answer_of", "decoded_json"]
 
 T = TypeVar("T")
+
+EVENT_LIMIT = 16 * 1024 * 1024
+"""Most bytes of one event of a stream or a session. The largest carry a few seconds of sound or an image, in base64."""
 
 LARGE = 256 * 1024
 """Bytes from which an answer is read in small steps, and by the async client in a thread."""

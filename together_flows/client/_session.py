@@ -19,15 +19,12 @@ from together_flows.api._operation import Operation, plain, revealed
 from together_flows.client._failure import error_of
 from together_flows.client._redaction import Redactor
 from together_flows.client._request import pairs
-from together_flows.client._response import decoded_json
+from together_flows.client._response import EVENT_LIMIT, decoded_json
 from together_flows.errors import ConnectionFailed
 
 __all__ = ["AsyncSession", "Session", "opened", "opened_async"]
 
 T = TypeVar("T")
-
-EVENT_LIMIT = 16 * 1024 * 1024
-"""Most bytes of one event. The largest carry a few seconds of sound, in base64."""
 
 
 class Session(Generic[T]):

@@ -14,7 +14,6 @@ from together_flows.api._operation import Operation
 from together_flows.api.files import File
 from together_flows.client._base import (
     END_OF_STREAM,
-    EVENT_LIMIT,
     Body,
     Client,
     call_name,
@@ -29,6 +28,7 @@ from together_flows.client._base import (
 from together_flows.client._connection import MAX_HOPS, failures
 from together_flows.client._download import Download, place_in
 from together_flows.client._request import Prepared, prepare
+from together_flows.client._response import EVENT_LIMIT
 from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source, Uploader
 from together_flows.client.retry import verdict

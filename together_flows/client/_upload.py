@@ -188,6 +188,7 @@ class Uploader:
             )
         )
         self._put(target.url, source, 0, source.size, transfer)
+        transfer.check()
         source.check_unchanged()
         answer: File = self._send(files.preprocess(target.file_id))
         return answer
@@ -206,6 +207,7 @@ class Uploader:
         begun: MultipartUpload = self._send(replace(start, repeatable=True))
         try:
             arrived = self._put_parts(begun, source, plan, transfer)
+            transfer.check()
             source.check_unchanged()
             answer = self._send(
                 files.complete_multipart(upload_id=begun.upload_id, file_id=begun.file_id, parts=arrived)

@@ -383,6 +383,22 @@ def test_a_download_goes_on_where_it_was_cut(way: str, tmp_path: Path) -> None:
     assert {asked.headers.get("if-range") for asked in server.asked[1:]} == {'"v1"'}
 
 
+@both
+def test_a_download_from_the_emulator_goes_on_where_it_was_cut(
+    way: str, emulator: Emulator, client: Together, rows: Path, tmp_path: Path
+) -> None:
+    file = client.upload(rows, purpose="fine-tune")
+    emulator.fault(method="GET", path="/files/{id}/content", truncate=200_000, times=3)
+    path = done(
+        way,
+        emulator.url,
+        lambda client: client.download(files.content(file.id), tmp_path / "out", expected_size=file.bytes),
+    )
+
+    assert path.read_bytes() == rows.read_bytes()
+    assert emulator.faults()[0]["hits"] == 3
+
+
 def test_a_server_without_ranges_is_asked_from_the_start(tmp_path: Path) -> None:
     with scripted(a_storage([100_000, 200_000], ranges=False)) as server:
         path = done("sync", server.url, lambda client: client.download(files.content("file-1"), tmp_path / "out"))
@@ -550,27 +566,56 @@ def test_a_cut_is_logged_without_secrets(tmp_path: Path, caplog: pytest.LogCaptu
 # Cancelling
 
 
-async def test_a_cancelled_upload_ends_at_its_next_block(rows: Path) -> None:
-    ended = threading.Event()
-    arrived: list[int] = []
+def wait_for_the_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("together-transfer"):
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+async def test_a_cancelled_upload_is_not_completed(rows: Path) -> None:
+    arrived, cancelled = threading.Event(), threading.Event()
 
     def put(asked: Asked) -> Reply:
-        arrived.append(len(asked.body))
-        ended.set()
+        arrived.set()
+        cancelled.wait(20)
         return Reply()
 
     with scripted(an_api(put)) as server:
         async with AsyncTogether(api_key="key-123456", base_url=server.url) as client:
-            begun = asyncio.Event()
-            uploading = asyncio.create_task(
-                client.upload(rows, purpose="fine-tune", on_progress=lambda *now: begun.set())
-            )
-            await begun.wait()
+            uploading = asyncio.create_task(client.upload(rows, purpose="fine-tune"))
+            await asyncio.to_thread(arrived.wait, 20)
             uploading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await uploading
+            cancelled.set()
+        await asyncio.to_thread(wait_for_the_threads)
 
     assert not [asked for asked in server.asked if "preprocess" in asked.path]
+
+
+async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
+    cancelled = threading.Event()
+
+    def answer(asked: Asked) -> Reply:
+        if "range" in asked.headers:
+            cancelled.wait(20)
+        return a_storage([100_000])(asked)
+
+    with scripted(answer) as server:
+        async with AsyncTogether(api_key="key-123456", base_url=server.url) as client:
+            begun = asyncio.Event()
+            downloading = asyncio.create_task(
+                client.download(files.content("file-1"), tmp_path / "out", on_progress=lambda *now: begun.set())
+            )
+            await begun.wait()
+            downloading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await downloading
+            cancelled.set()
+        await asyncio.to_thread(wait_for_the_threads)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_transfers_of_one_client_run_side_by_side(tmp_path: Path) -> None:
