@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from together_flows.api import files
-from together_flows.jobs.kind import JobKind
+from together_flows.jobs.kind import JobKind, content_not_place
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Upload
 

@@ -33,6 +33,9 @@ KINDS: Mapping[str, str] = {
 }
 
 
+_PLACES = ("path", "input_path")
+
+
 def _rows_in_data(answer: Any) -> Sequence[Row]:
     rows: Sequence[Row] = answer["data"] if isinstance(answer, Mapping) else answer
     return rows
@@ -47,8 +50,8 @@ def _no_words(_: Row) -> str:
 
 
 def content_not_place(spec: Spec) -> Spec:
-    """A specification without `input_path` where `input_sha256` says what lies there."""
-    return {key: value for key, value in spec.items() if key != "input_path" or not spec.get("input_sha256")}
+    """A specification without the path of a local file where `input_sha256` says what lies there."""
+    return {key: value for key, value in spec.items() if key not in _PLACES or not spec.get("input_sha256")}
 
 
 @dataclass(frozen=True)

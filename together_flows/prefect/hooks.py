@@ -1,0 +1,104 @@
+"""Hooks of a flow that end its remote jobs, from whichever process they are called in.
+
+The process that submitted a job may be gone, so a hook knows nothing but the flow run's id: it reads the job records
+afresh from the run's labels. The names of the parameters are a contract, because the runner passes them by keyword.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
+from uuid import UUID
+
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from together_flows.jobs import JobStatus, kind_named, run
+from together_flows.jobs.steps import Logger
+from together_flows.jobs.submission import abandonment
+from together_flows.prefect.credentials import credentials_of
+from together_flows.prefect.identity import Owner
+from together_flows.prefect.records import FlowRunStore, Label, is_over, labels_of
+
+__all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_labelled_job", "job_hooks", "together_flow"]
+
+Hook = Callable[[Flow[..., Any], FlowRun, State[Any]], None]
+
+
+class JobHooks(TypedDict):
+    """Keyword arguments of `@flow`."""
+
+    on_cancellation: list[Hook]
+    on_crashed: list[Hook]
+    on_failure: list[Hook]
+
+
+def end_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """End all remote jobs that a flow run has submitted: for `on_cancellation`."""
+    _end(flow, flow_run, lambda label: True)
+
+
+def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """End what bills until it is stopped, such as a dedicated endpoint: for `on_crashed` and `on_failure`.
+
+    Work that ends by itself is left, and a re-run of the flow run adopts it.
+    """
+    _end(flow, flow_run, lambda label: kind_named(label.record.kind).bills_until_stopped)
+
+
+def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[Label], bool]) -> None:
+    logger = flow_run_logger(flow_run, flow)
+
+    def log(message: str, level: str) -> None:
+        getattr(logger, level, logger.info)(message)
+
+    for label in labels_of(flow_run.id):  # afresh: the flow run that a hook is given was read before the labels were
+        if label.taken or is_over(label.record):
+            continue
+        if not chosen(label):
+            log(f"{label.record.kind}:{label.record.id} is left running; a re-run of the run adopts it.", "warning")
+            continue
+        try:
+            end_labelled_job(flow_run.id, label, log)
+        except Exception as error:  # one job that cannot be ended must not keep the others running
+            log(f"{label.record.kind}:{label.record.id} could not be ended: {error}", "error")
+
+
+def end_labelled_job(flow_run_id: UUID, label: Label, log: Logger) -> JobStatus | None:
+    """End the job of a label, and say so in the label."""
+    account = credentials_of(label.credentials)
+    store = FlowRunStore(Owner(flow_run_id, label.attempt, ""), label.credentials)
+    with account.get_client() as client:
+        steps = abandonment(kind_named(label.record.kind), label.record)
+        return run(steps, client=client, store=store, key=label.key, log=log)
+
+
+#: For `@flow(**job_hooks)`.
+job_hooks: JobHooks = {
+    "on_cancellation": [end_jobs],
+    "on_crashed": [end_billing_jobs],
+    "on_failure": [end_billing_jobs],
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def together_flow(function: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def together_flow(**options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def together_flow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Like Prefect's `@flow`, with the hooks that end the flow's remote jobs; hooks of your own are called after them.
+
+    Example:
+        ```python
+        @together_flow(name="nightly", retries=1)
+        async def nightly() -> None: ...
+        ```
+    """
+    ours: dict[str, Any] = dict(job_hooks)
+    hooks = {name: [*hooks, *(options.pop(name, None) or ())] for name, hooks in ours.items()}
+    decorate = cast(Any, flow)(**options, **hooks)
+    return decorate if function is None else decorate(function)

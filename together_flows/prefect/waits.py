@@ -1,0 +1,277 @@
+"""Waiting for jobs by reference, and turning the end of a wait into a result or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+from prefect.context import TaskRunContext
+
+from together_flows.client import async_client_for, client_for
+from together_flows.errors import JobCancelled, JobFailed, TogetherError, WaitTimeout
+from together_flows.jobs import (
+    Done,
+    Expired,
+    GiveUp,
+    JobReference,
+    JobState,
+    JobStatus,
+    JobStore,
+    JobWatcher,
+    MemoryStore,
+    WaitPolicy,
+    arun,
+    conclude,
+    kind_named,
+    run,
+)
+from together_flows.jobs.kind import JobKind
+from together_flows.jobs.steps import Steps
+from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
+from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
+from together_flows.prefect.identity import owner_of_this_call
+from together_flows.prefect.interruption import asettle, settle
+from together_flows.prefect.records import label_of_job, store_of
+from together_flows.prefect.submitting import page_for
+from together_flows.prefect.view import AsyncProgress, Progress, ashow_count, run_logger
+
+if TYPE_CHECKING:
+    from together_flows.client import AsyncTogether
+
+__all__ = ["POLL_INTERVAL", "as_entry", "await_end", "await_ends", "error_of", "reference_of", "wait_end"]
+
+#: Seconds between two looks at a job, in the long run.
+POLL_INTERVAL = 15.0
+
+Outcome = Done | Expired | GiveUp
+
+
+def reference_of(job: str | Mapping[str, Any]) -> JobReference:
+    """The job that a task was told to wait for: a reference such as `batch:1a2b`, or what a submit task returned.
+
+    Raises:
+        ArgumentInvalid: it is neither.
+    """
+    return JobReference.parse(str(job.get("reference", "")) if isinstance(job, Mapping) else job)
+
+
+@dataclass(frozen=True)
+class _Waited:
+    """A job that is waited for, and whose job it is.
+
+    A job that this flow run did not submit is only looked at: it is never ended here.
+    """
+
+    reference: JobReference
+    page: str
+    account: TogetherCredentials
+    store: JobStore
+    key: str
+    own: bool
+    deadline: float | None
+
+    @classmethod
+    def of(cls, reference: JobReference, account: TogetherCredentials, block: str, seconds: float | None) -> _Waited:
+        owner = owner_of_this_call()
+        label = label_of_job(owner.flow_run_id, reference)
+        began = label.record.intent_at if label else _task_began()
+        return cls(
+            reference=reference,
+            page=page_for(reference, account),
+            account=account,
+            store=store_of(owner, block) if label else MemoryStore(),
+            key=label.key if label else "",
+            own=label is not None,
+            deadline=None if seconds is None else began + seconds,
+        )
+
+    @property
+    def kind(self) -> JobKind:
+        return kind_named(self.reference.kind)
+
+    def conclusion(self, outcome: Outcome) -> Steps[dict[str, Any]]:
+        if isinstance(outcome, Expired) and not self.own:
+            raise WaitTimeout(
+                f"The {self.kind.noun} {self.reference.id} was not done by the deadline. It was left alone, because "
+                "this flow run did not submit it.",
+                reference=str(self.reference),
+                mend=f"Allow it more time. {self.page}",
+            )
+        base_url = self.account.get_base_url()
+        manifest = yield from conclude(self.kind, self.reference, outcome, base_url=base_url)
+        return {**manifest, "reference": str(self.reference), "url": self.page}
+
+
+def _task_began() -> float:
+    """When the present task run was first to start, in seconds since the epoch; its retries keep it."""
+    context = TaskRunContext.get()
+    began = context.task_run.expected_start_time if context else None
+    return began.timestamp() if began else time.time()
+
+
+def wait_end(
+    reference: JobReference,
+    credentials: TogetherCredentials | str,
+    *,
+    wait_timeout: float | None = None,
+    poll_interval: float = POLL_INTERVAL,
+) -> dict[str, Any]:
+    """Wait until a job has ended, and return its manifest.
+
+    Args:
+        reference: the job.
+        credentials: its account.
+        wait_timeout: seconds after the submission at which the job is ended and the wait fails. No retry prolongs it.
+        poll_interval: seconds between two looks, in the long run.
+
+    Raises:
+        JobFailed: the job failed or expired.
+        JobCancelled: somebody else cancelled it.
+        WaitTimeout: it was not done in time.
+    """
+    account = credentials_of(credentials)
+    client, log = client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
+    waited = _Waited.of(reference, account, name_of(credentials), wait_timeout)
+    policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
+    progress = Progress(reference, waited.page)
+    try:
+        outcome = run(waiting(waited.kind, reference.id, policy, on_status=progress.saw), client=client, log=log)
+        return run(waited.conclusion(outcome), client=client, store=waited.store, key=waited.key, log=log)
+    except Exception:
+        raise
+    except BaseException:
+        if waited.own:
+            settle(account, waited.store, waited.key, owner_of_this_call().flow_run_id)
+        raise
+
+
+async def await_end(
+    reference: JobReference,
+    credentials: TogetherCredentials | str,
+    *,
+    wait_timeout: float | None = None,
+    poll_interval: float = POLL_INTERVAL,
+    on_status: Callable[[JobStatus], None] | None = None,
+) -> dict[str, Any]:
+    """The same as `wait_end`, on the event loop, where all waits of an account share their looks.
+
+    Args:
+        on_status: called with each new status, in place of showing the job's progress and log with the run. Many jobs
+            at once are better shown together.
+    """
+    account = await acredentials_of(credentials)
+    client, log = async_client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
+    waited = await anyio.to_thread.run_sync(_Waited.of, reference, account, name_of(credentials), wait_timeout)
+    policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
+    try:
+        async with _Follower(waited.kind, reference, waited.page, client) as follower:
+            outcome = await JobWatcher.of(client).wait(reference, policy, on_status=on_status or follower.saw)
+        return await arun(waited.conclusion(outcome), client=client, store=waited.store, key=waited.key, log=log)
+    except Exception:
+        raise
+    except BaseException:
+        if waited.own:
+            await asettle(account, waited.store, waited.key, owner_of_this_call().flow_run_id)
+        raise
+
+
+async def await_ends(
+    references: Sequence[JobReference],
+    credentials: TogetherCredentials | str,
+    *,
+    wait_timeout: float | None = None,
+    poll_interval: float = POLL_INTERVAL,
+) -> list[dict[str, Any]]:
+    """Wait until all of the jobs have ended. Answers in their order: a job's manifest, or what `as_entry` makes of it.
+
+    Their looks are shared, so that many jobs cost what one costs. One progress artifact shows how many have ended.
+    """
+    account = await acredentials_of(credentials)
+    log, ended = run_logger(), 0
+    shown = await ashow_count(len(references))
+
+    async def wait(reference: JobReference) -> dict[str, Any]:
+        nonlocal ended
+        try:
+            entry = await await_end(
+                reference,
+                account,
+                wait_timeout=wait_timeout,
+                poll_interval=poll_interval,
+                on_status=lambda status: log(status.describe(), "debug"),
+            )
+        except TogetherError as error:
+            log(str(error), "warning")
+            entry = as_entry(reference, page_for(reference, account), error)
+        ended += 1
+        await shown(ended)
+        return entry
+
+    return list(await asyncio.gather(*(wait(reference) for reference in references)))
+
+
+def as_entry(reference: JobReference, page: str, error: TogetherError) -> dict[str, Any]:
+    """A job that came to nothing, as plain data."""
+    return {
+        "reference": str(reference),
+        "url": page,
+        "error": {"type": type(error).__name__, "message": str(error), "retryable": error.retryable},
+        "status": getattr(error, "status", {}),
+    }
+
+
+def error_of(entry: Mapping[str, Any]) -> TogetherError | None:
+    """The error that `as_entry` wrote down; `None` for a manifest."""
+    if not isinstance(entry.get("error"), Mapping) or "type" not in entry["error"]:
+        return None
+    error = entry["error"]
+    message, retryable = str(error["message"]), bool(error["retryable"])
+    if error["type"] in _ENDS:
+        return _ENDS[error["type"]](message, reference=entry["reference"], status=entry["status"], retryable=retryable)
+    return TogetherError(message, retryable=retryable)
+
+
+_ENDS: dict[str, type[JobFailed]] = {"JobFailed": JobFailed, "JobCancelled": JobCancelled}
+
+
+class _Follower:
+    """Shows a job's statuses and its own log as they come, without holding up the watcher that tells of them."""
+
+    def __init__(self, kind: JobKind, reference: JobReference, page: str, client: AsyncTogether) -> None:
+        self._kind, self._id, self._client = kind, reference.id, client
+        self._log = run_logger()
+        self._progress = AsyncProgress(reference, page)
+        self._tail = EventTail()
+        self._latest: JobStatus | None = None
+        self._showing: asyncio.Task[None] | None = None
+
+    def saw(self, status: JobStatus) -> None:
+        """A look at the job has succeeded."""
+        self._latest = status
+        if self._showing is None or self._showing.done():
+            self._showing = asyncio.create_task(self._show())
+
+    async def _show(self) -> None:
+        """Show what is new until there is nothing new. What is out of date by then is left out."""
+        while (status := self._latest) is not None:
+            self._latest = None
+            share = await arun(show_events(self._kind, self._id, self._tail), client=self._client, log=self._log)
+            status = with_progress(status, share)
+            self._log(status.describe(), "error" if status.state is JobState.FAILED else "info")
+            await self._progress.saw(status)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if self._showing is None:
+            return
+        if failure is not None:
+            self._showing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._showing
