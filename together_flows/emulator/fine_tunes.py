@@ -212,7 +212,7 @@ def full_view(world: World, job: FineTune, now: float, events: list[dict[str, An
         "queue_depth": 0,
         "param_count": job.param_count,
         "train_on_inputs": job.method.get("train_on_inputs", "auto"),
-        "multimodal_params": job.request.get("multimodal_params"),
+        "multimodal_params": job.request.get("multimodal_params") or {"train_vision": False},
         "wandb_url": wandb_url(job),
         "events": events,
     }

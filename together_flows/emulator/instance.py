@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import json
 import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from together_flows.errors import ConfigurationInvalid
 
@@ -21,6 +22,8 @@ EMULATOR_API_KEY = "emulator-key"
 """The API key that an emulator lets in unless it is told another."""
 
 _CONTROL_TIMEOUT = 30.0
+
+T = TypeVar("T")
 
 
 class Emulator:
@@ -114,37 +117,35 @@ class Emulator:
 
     def counts(self) -> dict[str, Any]:
         """Requests, connections, and how many jobs of each kind were created and cancelled and are running."""
-        return self._control("GET", "counts")  # type: ignore[no-any-return]  # JSON of a known shape
+        return self._control("GET", "counts", dict[str, Any])
 
     def jobs(self) -> list[dict[str, Any]]:
         """Every job of every kind with its raw status."""
-        return self._control("GET", "jobs")  # type: ignore[no-any-return]  # JSON of a known shape
+        return self._control("GET", "jobs", list[dict[str, Any]])
 
     def fault(self, **fault: Any) -> str:
         """Arms a fault and returns its id; `together_flows.emulator.faults.Fault` says what can be given."""
-        return self._control("POST", "faults", fault)["id"]  # type: ignore[no-any-return]  # JSON of a known shape
+        return self._control("POST", "faults", dict[str, str], fault)["id"]
 
     def faults(self) -> list[dict[str, Any]]:
         """The armed faults with how often each has struck."""
-        return self._control("GET", "faults")  # type: ignore[no-any-return]  # JSON of a known shape
+        return self._control("GET", "faults", list[dict[str, Any]])
 
     def clear_faults(self) -> None:
         """Disarms every fault."""
-        self._control("DELETE", "faults")
+        self._control("DELETE", "faults", type(None))
 
     def settings(self, **settings: Any) -> dict[str, Any]:
         """Changes settings and returns all of them; `together_flows.emulator.world.Settings` says what there is."""
-        return self._control("POST", "settings", settings)  # type: ignore[no-any-return]  # JSON of a known shape
+        return self._control("POST", "settings", dict[str, Any], settings)
 
     def force(self, kind: str, job_id: str, status: str, error: str = "") -> dict[str, Any]:
         """Puts a job into this raw status now, whatever it was about to become."""
-        return self._control(  # type: ignore[no-any-return]  # JSON of a known shape
-            "POST", f"jobs/{kind}/{job_id}", {"status": status, "error": error}
-        )
+        return self._control("POST", f"jobs/{kind}/{job_id}", dict[str, Any], {"status": status, "error": error})
 
     def reset(self) -> None:
         """Forgets all jobs, files, faults, counts and changed settings."""
-        self._control("POST", "reset")
+        self._control("POST", "reset", type(None))
 
     def _folder(self) -> Path:
         if self._data is not None:
@@ -152,14 +153,14 @@ class Emulator:
         self._temporary = tempfile.TemporaryDirectory(prefix="together-emulator-", ignore_cleanup_errors=True)
         return Path(self._temporary.name)
 
-    def _control(self, method: str, path: str, body: Any = None) -> Any:
+    def _control(self, method: str, path: str, shape: type[T], body: Any = None) -> T:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=_CONTROL_TIMEOUT)
         try:
-            connection.request(method, f"/_emulator/{path}", None if body is None else json.dumps(body))
+            connection.request(method, f"/_emulator/{path}", None if body is None else msgspec.json.encode(body))
             answer = connection.getresponse()
             content = answer.read()
         finally:
             connection.close()
         if answer.status >= 400:
             raise ConfigurationInvalid(f"The emulator refused: {content.decode(errors='replace')}")
-        return json.loads(content or b"null")
+        return msgspec.json.decode(content or b"null", type=shape)

@@ -7,10 +7,11 @@ the question, and carries over the words in which the two questions differ.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 import random
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from difflib import SequenceMatcher
 from typing import Protocol
 
@@ -111,7 +112,7 @@ class TunedMind:
 
     def _nearest(self, terms: frozenset[str]) -> list[tuple[float, int]]:
         """The most similar examples, nearest first; those that share next to nothing are left out."""
-        candidates: Counter[int] = Counter()
+        candidates: defaultdict[int, float] = defaultdict(float)
         looked_at = 0
         for term in sorted(terms & self._postings.keys(), key=lambda term: len(self._postings[term])):
             if candidates and looked_at + len(self._postings[term]) > _POSTINGS_BUDGET:
@@ -119,9 +120,10 @@ class TunedMind:
             looked_at += len(self._postings[term])
             gain = self._weight(term) ** 2
             for index in self._postings[term]:
-                candidates[index] += gain  # type: ignore[assignment]  # a counter of floats
+                candidates[index] += gain
         length = math.sqrt(sum(self._weight(term) ** 2 for term in terms))
-        near = [(self._similarity(terms, length, index), index) for index, _ in candidates.most_common(_CANDIDATES)]
+        likely = heapq.nlargest(_CANDIDATES, candidates, key=candidates.__getitem__)
+        near = [(self._similarity(terms, length, index), index) for index in likely]
         near = [(similarity, index) for similarity, index in near if similarity >= _NEAR_ENOUGH]
         return sorted(near, key=lambda found: (-found[0], found[1]))[:_NEIGHBOURS]
 
@@ -158,7 +160,7 @@ def _carried_over(example: Example, prompt: str) -> str:
     for kind, start, end, new_start, new_end in matcher.get_opcodes():
         old, new = " ".join(known[start:end]), " ".join(asked[new_start:new_end])
         if kind == "replace" and end - start <= 3 and new_end - new_start <= 3 and old.lower() not in _COMMON:
-            answer = re.sub(rf"\b{re.escape(old)}\b", lambda _, new=new: new, answer)  # type: ignore[misc]
+            answer = re.sub(rf"\b{re.escape(old)}\b", new, answer)
     return answer
 
 
