@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import ssl
 import threading
@@ -71,8 +72,9 @@ class Tuning:
     def async_client(self, settings: Settings) -> httpx2.AsyncClient:
         """A client for coroutines that speaks for the account. It is made in a thread, apart from any event loop."""
         # httpx2 loads anyio's engine, which takes 40 ms, with the first connection and so in the caller's event loop.
-        # A run of anyio loads it here.
-        anyio.run(anyio.sleep, 0)
+        # A run of anyio loads it here. In a context of its own: a thread inherits that of the loop it was started from,
+        # and where anyio runs that loop, the context says so, and anyio would refuse to run again.
+        contextvars.Context().run(anyio.run, anyio.sleep, 0)
         return httpx2.AsyncClient(**self._authorized(settings))
 
     def storage_client(self, *, answer_timeout: float) -> httpx2.Client:
