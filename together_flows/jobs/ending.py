@@ -11,11 +11,13 @@ from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobReference, JobState, JobStatus
 from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
 
-__all__ = ["CONFIRM_SECONDS", "cancel_with", "end_job", "look"]
+__all__ = ["CONFIRM_SECONDS", "cancel_with", "delete_with", "end_job", "look"]
 
 #: How long to look for the end of a job that was asked to end. A server that is slower is believed.
 CONFIRM_SECONDS = 60.0
 _LOOK_EVERY = 1.0
+_DELETE_ATTEMPTS = 10
+_DELETE_PAUSE = 2.0
 
 
 def cancel_with(operation: Callable[[str], Operation[Any]]) -> Callable[[str], Steps[None]]:
@@ -32,6 +34,31 @@ def cancel_with(operation: Callable[[str], Operation[Any]]) -> Callable[[str], S
             yield Log(f"The API did not take the cancellation of {job_id}: {refusal}", "info")
 
     return cancel
+
+
+def delete_with(operation: Callable[[str], Operation[Any]]) -> Callable[[str], Steps[None]]:
+    """Steps that end by one operation what bills until it is ended. A refusal is not taken for an answer at once.
+
+    Things that have just been told to do something else refuse to be deleted for a while, and what is left then bills.
+    """
+
+    def delete(job_id: str) -> Steps[None]:
+        for attempt in range(1, _DELETE_ATTEMPTS + 1):
+            try:
+                yield Send(operation(job_id))
+            except NotFound:
+                return
+            except AuthenticationFailed:
+                raise
+            except ApiError as refusal:
+                if attempt == _DELETE_ATTEMPTS:
+                    raise
+                yield Log(f"The API refused to end {job_id} and is asked again: {refusal}", "warning")
+                yield Sleep(_DELETE_PAUSE)
+            else:
+                return
+
+    return delete
 
 
 def end_job(kind: JobKind, job_id: str, *, patience: float = CONFIRM_SECONDS) -> Steps[JobStatus]:
@@ -58,7 +85,7 @@ def end_job(kind: JobKind, job_id: str, *, patience: float = CONFIRM_SECONDS) ->
     began: float = yield Now()
     while True:
         status = yield from look(kind, job_id)
-        if status is None or (status.state.is_final and not kind.bills_until_stopped):
+        if status is None or status.state in kind.over:
             final = status or gone
             yield Log(f"{reference} has ended: {final.state}.", "info")
             return final
@@ -79,4 +106,4 @@ def look(kind: JobKind, job_id: str) -> Steps[JobStatus | None]:
             raise
         yield Log(f"Looking at {kind.name}:{job_id} failed and is tried again: {error}", "warning")
         return JobStatus(JobReference(kind.name, job_id), JobState.RUNNING, raw="unknown", known=False)
-    return kind.status(row)
+    return kind.status(row, job_id)

@@ -11,14 +11,14 @@ from typing import Any
 
 from together_flows.api import endpoints
 from together_flows.errors import ApiError, NotFound
+from together_flows.jobs.ending import delete_with
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobState, Row, Spec
-from together_flows.jobs.steps import Log, Send, Sleep, Steps
+from together_flows.jobs.steps import Log, Send, Steps
 
 __all__ = ["KIND"]
 
-_DELETE_ATTEMPTS = 10
-_DELETE_PAUSE = 2.0
+_delete = delete_with(endpoints.delete)
 
 
 def _mark(spec: Spec, marker: str) -> Spec:
@@ -40,18 +40,7 @@ def _end(endpoint_id: str) -> Steps[None]:
         if refusal.retryable:
             raise
         yield Log(f"The API refused to stop {endpoint_id}; it is deleted as it is. {refusal}", "warning")
-    for attempt in range(1, _DELETE_ATTEMPTS + 1):
-        try:
-            yield Send(endpoints.delete(endpoint_id))
-        except NotFound:
-            return
-        except ApiError as refusal:
-            if attempt == _DELETE_ATTEMPTS:
-                raise
-            yield Log(f"The API refused to delete {endpoint_id} and is asked again: {refusal}", "warning")
-            yield Sleep(_DELETE_PAUSE)
-        else:
-            return
+    yield from _delete(endpoint_id)
 
 
 def _manifest(row: Row) -> dict[str, Any]:
@@ -89,5 +78,6 @@ KIND = JobKind(
     candidate=lambda row, spec: "model" not in spec or row.get("model") in (None, spec["model"]),
     end=_end,
     bills_until_stopped=True,
+    over=(),
     manifest=_manifest,
 )

@@ -78,6 +78,7 @@ KIND = JobKind(
     new_id=lambda answer: str(answer.workflow_id),
     id_of=lambda row: str(row["workflow_id"]),
     failure=_failure,
+    lasting=lambda row: str(row.get("status")).lower() == "user_error",
     mark=_mark,
     prepare=_prepare,
     carries=_carries,

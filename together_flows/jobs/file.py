@@ -18,10 +18,6 @@ def _create(spec: Spec) -> Upload:
     return Upload(path, purpose=spec["purpose"], file_name=spec.get("file_name") or path.name)
 
 
-def _content_not_place(spec: Spec) -> Spec:
-    return {key: value for key, value in spec.items() if key != "path" or not spec.get("input_sha256")}
-
-
 def _raw_status(row: Row) -> str:
     """Files tell their state in two ways, or not at all when they are of a purpose that is not checked."""
     if row.get("processing_status"):
@@ -61,8 +57,9 @@ KIND = JobKind(
     new_id=lambda answer: str(answer.id),
     raw_status=_raw_status,
     failure=_failure,
+    lasting=lambda row: _raw_status(row).lower() == "invalid_format",
     repeatable=True,
     end_note="A file costs nothing and is shared by everybody who uploaded the same content, so it is kept.",
     manifest=_manifest,
-    inputs=_content_not_place,
+    inputs=content_not_place,
 )

@@ -89,6 +89,7 @@ KIND = JobKind(
     new_id=lambda answer: str(answer.id),
     seconds_remaining=_seconds_remaining,
     failure=_failure,
+    lasting=lambda row: str(row.get("status")).lower() == "user_error",
     mark=_mark,
     carries=lambda row, marker, facts: str(row.get("suffix") or row.get("model_output_name") or "").find(marker) >= 0,
     end=cancel_with(fine_tunes.cancel),

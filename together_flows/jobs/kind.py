@@ -30,10 +30,18 @@ KINDS: Mapping[str, str] = {
     "evaluation": "together_flows.jobs.evaluation",
     "endpoint": "together_flows.jobs.endpoint",
     "model_upload": "together_flows.jobs.model_upload",
+    "deployment": "together_flows.jobs.deployment",
+    "cluster": "together_flows.jobs.cluster",
+    "shared_volume": "together_flows.jobs.shared_volume",
+    "video": "together_flows.jobs.video",
+    "queue": "together_flows.jobs.queue",
+    "rl_session": "together_flows.jobs.rl_session",
+    "rl_operation": "together_flows.jobs.rl_operation",
 }
 
 
 _PLACES = ("path", "input_path")
+_FINAL = tuple(state for state in JobState if state.is_final)
 
 
 def _rows_in_data(answer: Any) -> Sequence[Row]:
@@ -47,6 +55,10 @@ def _nothing(_: Row) -> None:
 
 def _no_words(_: Row) -> str:
     return ""
+
+
+def _never(_: Row) -> bool:
+    return False
 
 
 def content_not_place(spec: Spec) -> Spec:
@@ -73,6 +85,7 @@ class JobKind:
         create: the step that creates the job from a specification.
         read: the operation that reads one job.
         new_id: the job's id in the answer to its creation.
+        whole_id: the id that `read` takes, out of the job's own and its specification, where reading takes more.
         list_all: the operation that reads all jobs at once, where there is one.
         rows: the jobs in that operation's answer.
         id_of: the id in such a row.
@@ -80,20 +93,25 @@ class JobKind:
         progress: share done in a row, 0 to 1.
         seconds_remaining: the API's estimate in a row.
         failure: the job's own words about its failure in a row.
+        lasting: whether the failure in a row would come again, however often the same is submitted.
         mark: puts the marker into a specification.
         prepare: steps before the creation that cost nothing, such as uploading the job's own input file.
         carries: whether a row is the job of this marker and these facts; `None` where a lost job cannot be found again.
         needs_facts: `carries` can only tell with facts from `prepare`; without them a lost job cannot be found again.
         marker_in_full_row: the rows of the list do not show the marker; each candidate is read by itself.
         candidate: whether a row of the list could be the job, to read no more of them than needed.
+        read_named: the operation that reads the job by a name out of the facts, where the API lets only one job have
+            it. A lost job is then looked for in this way and not in the list.
         repeatable: creating the same again is harmless, because the API recognises it.
         end: steps that end the job for good; `None` where the API cannot, or where ending it would harm others.
         end_note: why `end` is missing, for the log.
         bills_until_stopped: whether it costs money until somebody ends it, also after it has "succeeded".
+        over: the states in which it has ended for good, and costs nothing more. A kind that is over only when the API
+            does not find it any more has none.
         events: the operation that reads the job's own log, where there is one.
         event_lines: the lines in that operation's answer, oldest first.
         manifest: the job's result as small JSON.
-        secret_arguments: arguments that never count into the fingerprint.
+        secret_arguments: arguments that never count into the fingerprint, at any depth.
         inputs: what of a specification tells one intention from another. It leaves out where a file lies on this
             machine when a digest of its content is given beside it.
     """
@@ -105,6 +123,7 @@ class JobKind:
     read: Callable[[str], Operation[Any]]
     new_id: Callable[[Any], str]
     manifest: Callable[[Row], dict[str, Any]]
+    whole_id: Callable[[str, Spec], str] = lambda own_id, spec: own_id
     list_all: Callable[[], Operation[Any]] | None = None
     rows: Callable[[Any], Sequence[Row]] = _rows_in_data
     id_of: Callable[[Row], str] = lambda row: str(row["id"])
@@ -112,16 +131,19 @@ class JobKind:
     progress: Callable[[Row], float | None] = _nothing
     seconds_remaining: Callable[[Row], float | None] = _nothing
     failure: Callable[[Row], str] = _no_words
+    lasting: Callable[[Row], bool] = _never
     mark: Callable[[Spec, str], Spec] = lambda spec, marker: spec
     prepare: Callable[[Spec, str], Steps[Prepared]] | None = None
     carries: Callable[[Row, str, Mapping[str, str]], bool] | None = None
     needs_facts: bool = False
     marker_in_full_row: bool = False
     candidate: Callable[[Row, Spec], bool] = lambda row, spec: True
+    read_named: Callable[[Mapping[str, str]], Operation[Any]] | None = None
     repeatable: bool = False
     end: Callable[[str], Steps[None]] | None = None
     end_note: str = ""
     bills_until_stopped: bool = False
+    over: Collection[JobState] = _FINAL
     events: Callable[[str], Operation[Any]] | None = None
     event_lines: Callable[[Any], Sequence[JobEvent]] = lambda answer: ()
     secret_arguments: Collection[str] = ()
@@ -131,13 +153,18 @@ class JobKind:
         """A digest of what a specification wants, the same for the same intention."""
         return fingerprint(self.name, self.inputs(spec), ignored=self.secret_arguments)
 
-    def status(self, row: Row) -> JobStatus:
-        """What a row of the API says, in the words that all kinds share."""
+    def status(self, row: Row, job_id: str | None = None) -> JobStatus:
+        """What a row of the API says, in the words that all kinds share.
+
+        Args:
+            row: the job as the API sent it.
+            job_id: the id by which it was read; by default the one in the row, which not all kinds tell in full.
+        """
         raw = self.raw_status(row)
         state = self.states.get(raw.lower())
         shown = state or JobState.RUNNING
         return JobStatus(
-            reference=JobReference(self.name, self.id_of(row)),
+            reference=JobReference(self.name, job_id or self.id_of(row)),
             state=shown,
             raw=raw,
             known=state is not None,

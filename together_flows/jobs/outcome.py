@@ -76,14 +76,14 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
         reference=str(reference),
         status=full.row,
         mend=f"It does not run any more; a retry submits a new one. {page}",
-        retryable=full.raw.lower() not in ("user_error", "invalid_format"),
+        retryable=not kind.lasting(full.row),
     )
 
 
 def _full(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[JobStatus]:
     """The whole row: lists show less of a job than a read of its own."""
     try:
-        return kind.status((yield Send(kind.read(reference.id).untyped())))
+        return kind.status((yield Send(kind.read(reference.id).untyped())), reference.id)
     except NotFound:
         return status
 

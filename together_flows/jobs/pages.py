@@ -16,6 +16,8 @@ _PAGES = {
     "evaluation": "/evaluations",
     "endpoint": "/endpoints",
     "model_upload": "/models",
+    "cluster": "/clusters",
+    "shared_volume": "/clusters",
 }
 
 

@@ -13,6 +13,7 @@ The invariants:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -226,7 +227,7 @@ def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPoli
             yield Save(replace(record, phase=Phase.PREPARING))  # refused for certain: nothing was created
             raise
         else:
-            found = kind.new_id(answer)
+            found = kind.whole_id(kind.new_id(answer), spec)
             if attempt:  # the creation before may have taken effect late, and one of the two is then too many
                 found = (yield from _find_again(kind, record, spec)) or found
         if found:
@@ -311,11 +312,9 @@ def _can_find(kind: JobKind, record: JobRecord) -> bool:
 
 
 def _find(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
-    assert kind.list_all is not None
     assert kind.carries is not None
-    answer = yield Send(kind.list_all().untyped())
     found: list[str] = []
-    for row in kind.rows(answer):
+    for row in (yield from _rows(kind, record)):
         full: Row = row
         if kind.marker_in_full_row:
             if not kind.candidate(row, spec):
@@ -330,6 +329,17 @@ def _find(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
         yield Log(f"{kind.name}:{extra} carries the same marker as {found[0]}; it is ended.", "warning")
         yield from end_job(kind, extra)
     return found[0] if found else None
+
+
+def _rows(kind: JobKind, record: JobRecord) -> Steps[Sequence[Row]]:
+    """The jobs among which a lost one is."""
+    if kind.read_named:
+        try:
+            return [(yield Send(kind.read_named(record.facts).untyped()))]
+        except NotFound:
+            return []
+    assert kind.list_all is not None
+    return kind.rows((yield Send(kind.list_all().untyped())))
 
 
 def submit_once(

@@ -180,7 +180,7 @@ def waiting(
     shown = ""
     while True:
         try:
-            status = kind.status((yield Send(kind.read(job_id).untyped())))
+            status = kind.status((yield Send(kind.read(job_id).untyped())), job_id)
         except TogetherError as error:
             now: float = yield Now()
             decision = wait.failed(error, now)

@@ -206,7 +206,7 @@ class JobWatcher:
             decision = waiter.wait.failed(found, now)
         else:
             try:
-                status = poll.kind.status(found)
+                status = poll.kind.status(found, waiter.id)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self._tell(poll, waiter, AnswerInvalid(f"{waiter.wait.reference} has a malformed row: {error!r}"), now)
                 return
