@@ -7,17 +7,23 @@
 - `salt` and `read_marker` make a file unique, so that a lost submission can be found again.
 
 Everything streams: memory does not grow with the size of a file, and by a few dozen bytes a row with a batch.
+
+Importing this package costs next to nothing: the names below are loaded when first used.
 """
 
 from __future__ import annotations
 
-from together_flows.datasets.batch_input import BatchInput, Shard
-from together_flows.datasets.marker import read_marker, salt
-from together_flows.datasets.merging import MergeSummary, merge_results
-from together_flows.datasets.repair import repair_input
-from together_flows.datasets.report import Problem, Report
-from together_flows.datasets.tokens import estimate_tokens
-from together_flows.datasets.validation import validate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from together_flows.datasets.batch_input import BatchInput, Shard
+    from together_flows.datasets.marker import read_marker, salt
+    from together_flows.datasets.merging import MergeSummary, merge_results
+    from together_flows.datasets.repair import repair_input
+    from together_flows.datasets.report import Problem, Report
+    from together_flows.datasets.tokens import estimate_tokens
+    from together_flows.datasets.validation import validate
 
 __all__ = [
     "BatchInput",
@@ -32,3 +38,27 @@ __all__ = [
     "salt",
     "validate",
 ]
+
+_HOMES = {
+    "BatchInput": "batch_input",
+    "MergeSummary": "merging",
+    "Problem": "report",
+    "Report": "report",
+    "Shard": "batch_input",
+    "estimate_tokens": "tokens",
+    "merge_results": "merging",
+    "read_marker": "marker",
+    "repair_input": "repair",
+    "salt": "marker",
+    "validate": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,7 +17,7 @@ from together_flows.datasets.batch_writer import new_manifest, write_batch
 from together_flows.datasets.lines import LineReader
 from together_flows.datasets.report import ProblemLog
 from together_flows.datasets.request_rows import RequestTemplate
-from together_flows.datasets.row_index import RowIndex
+from together_flows.datasets.row_index import ENTRY_BYTES, RowIndex
 from together_flows.datasets.storage import Location, name_of, open_source
 from together_flows.errors import ArgumentInvalid
 
@@ -178,8 +178,9 @@ class BatchInput:
             for entry in manifest.shards
         )
         for shard in shards:
-            if not shard.path.is_file() or shard.path.stat().st_size != shard.bytes:
-                raise ArgumentInvalid(f"{shard.path} is missing or has changed.", mend=_REWRITE)
+            _check_file(shard.path, shard.bytes)
+        _check_file(index_path(folder, manifest.name), manifest.rows * ENTRY_BYTES)
+        _check_file(rows_path(folder, manifest.name), None)
         return cls(
             directory=folder,
             name=manifest.name,
@@ -209,6 +210,11 @@ class BatchInput:
             with shard.path.open("rb") as stream:
                 for line in stream:
                     yield line.rstrip(b"\n")
+
+
+def _check_file(path: Path, size: int | None) -> None:
+    if not path.is_file() or size not in (None, path.stat().st_size):
+        raise ArgumentInvalid(f"{path} is missing or has changed.", mend=_REWRITE)
 
 
 def _reader_of(source: Location) -> Callable[[LineReader, RequestTemplate, ProblemLog], request_source.RequestLines]:

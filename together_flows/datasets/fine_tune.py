@@ -183,7 +183,7 @@ class _Message(Struct, gc=False):
 
 
 class _Conversation(Struct, gc=False, forbid_unknown_fields=True):
-    messages: list[_Message]
+    messages: Annotated[list[_Message], Meta(min_length=1)]
     tools: _Objects | None = None
     weight: _Weight = 1.0
 
@@ -217,35 +217,36 @@ _read_text: Final = msgspec.json.Decoder(_Text).decode
 _read_preference: Final = msgspec.json.Decoder(_Preference).decode
 
 
-def _turns_are_right(messages: list[_Message], size: TextSize) -> bool:
-    """Whether every message has content and another role than the one before it; adds their text to `size`."""
+def _text_bytes(messages: list[_Message]) -> int | None:
+    """The text in messages of which each has content and another role than the one before; `None` when in doubt."""
+    text_bytes = 0
     previous = ""
     for message in messages:
         role = message.role
         content = message.content
         if role == previous:
-            return False
+            return None
         if content is not None:
-            size.text_bytes += utf8_length(content)
+            text_bytes += len(content) if content.isascii() else utf8_length(content)
         elif role != "assistant" or not message.tool_calls:
-            return False
+            return None
         if message.reasoning is not None:
-            size.text_bytes += utf8_length(message.reasoning)
+            text_bytes += utf8_length(message.reasoning)
         previous = role
-    size.messages += len(messages)
-    return True
+    return text_bytes
 
 
 def _has_answer(messages: list[_Message]) -> bool:
-    return any(message.role == "assistant" for message in reversed(messages))
+    return messages[-1].role == "assistant" or any(message.role == "assistant" for message in messages)
 
 
 def _accept_conversation(line: bytes, size: TextSize) -> bool:
     messages = _read_conversation(line).messages
-    taken = TextSize()
-    if not (_turns_are_right(messages, taken) and _has_answer(messages) and is_utf8(line)):
+    text_bytes = _text_bytes(messages)
+    if text_bytes is None or not _has_answer(messages) or not is_utf8(line):
         return False
-    size.add(taken)
+    size.text_bytes += text_bytes
+    size.messages += len(messages)
     return True
 
 
@@ -262,14 +263,19 @@ def _accept_text(line: bytes, size: TextSize) -> bool:
 
 def _accept_preference(line: bytes, size: TextSize) -> bool:
     row = _read_preference(line)
-    turns = (row.input.messages, row.preferred_output, row.non_preferred_output)
-    taken = TextSize()
-    if not all(_turns_are_right(messages, taken) for messages in turns):
+    context, preferred, other = row.input.messages, row.preferred_output, row.non_preferred_output
+    if context[-1].role == "assistant" or preferred[0].role != "assistant" or other[0].role != "assistant":
         return False
-    last_roles = tuple(messages[-1].role for messages in turns)
-    if last_roles[0] == "assistant" or last_roles[1:] != ("assistant", "assistant") or not is_utf8(line):
+    text_bytes = 0
+    for messages in (context, preferred, other):
+        measured = _text_bytes(messages)
+        if measured is None:
+            return False
+        text_bytes += measured
+    if not is_utf8(line):
         return False
-    size.add(taken)
+    size.text_bytes += text_bytes
+    size.messages += len(context) + 2
     return True
 
 

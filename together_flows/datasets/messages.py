@@ -27,10 +27,6 @@ class TextSize:
     text_bytes: int = 0
     messages: int = 0
 
-    def add(self, other: TextSize) -> None:
-        self.text_bytes += other.text_bytes
-        self.messages += other.messages
-
 
 def check_messages(
     value: object, place: str, roles: tuple[str, ...], problems: LineProblems, size: TextSize

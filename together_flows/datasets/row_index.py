@@ -2,7 +2,7 @@
 
 Of each id only a 64-bit hash is kept. Two different ids among a million share one with a probability of about 3 in
 100 million; they are then reported as a repetition, which is refused, so that a row can never be given another row's
-answer.
+answer. The file is in the byte order of the machine that wrote it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path
 
 _BUCKETS = 256  # by the first byte of the hash: sorting needs memory for one bucket only
 _HASH, _ROW = "Q", "I"
+
+ENTRY_BYTES = array(_HASH).itemsize + array(_ROW).itemsize
+"""Size of one entry on disk."""
 
 
 def hash_of(custom_id: str) -> int:

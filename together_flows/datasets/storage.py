@@ -19,6 +19,9 @@ Location: TypeAlias = "str | os.PathLike[str]"
 
 COPY_BYTES = 1 << 20
 
+_URL_BLOCK_BYTES = 4 << 20
+"""What is fetched in one request. Drivers that are left to themselves take up to 50 MiB, and hold two of them."""
+
 
 def is_url(location: Location) -> bool:
     """Whether a location is an fsspec URL rather than a local path."""
@@ -42,7 +45,7 @@ def open_source(location: Location) -> Iterator[IO[bytes]]:
         try:
             if is_url(location):
                 file_system, path = _file_system(location)
-                stream = stack.enter_context(file_system.open(path, "rb"))
+                stream = stack.enter_context(file_system.open(path, "rb", block_size=_URL_BLOCK_BYTES))
             else:
                 stream = stack.enter_context(Path(location).open("rb", buffering=0))
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:

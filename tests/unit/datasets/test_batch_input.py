@@ -182,8 +182,12 @@ def test_a_batch_that_is_replaced_leaves_no_stale_shards_and_a_failed_one_leaves
 def test_a_folder_without_a_whole_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentInvalid, match="holds no batch"):
         BatchInput.load(tmp_path)
-    batch = BatchInput.from_rows(["a"], tmp_path, model="m")
-    batch.shards[0].path.write_bytes(b"")
+    for name in ("batch-00000.jsonl", "batch.index", "batch.rows"):
+        BatchInput.from_rows(["a"], tmp_path, model="m")
+        (tmp_path / name).unlink()
+        with pytest.raises(ArgumentInvalid, match=f"{name} is missing or has changed"):
+            BatchInput.load(tmp_path)
+    BatchInput.from_rows(["a"], tmp_path, model="m").shards[0].path.write_bytes(b"")
     with pytest.raises(ArgumentInvalid, match="missing or has changed"):
         BatchInput.load(tmp_path)
     (tmp_path / "batch.json").write_text("{")

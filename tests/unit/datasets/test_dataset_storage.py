@@ -1,9 +1,8 @@
-"""Local paths and fsspec URLs, and what importing the package costs."""
+"""Local paths and fsspec URLs."""
 
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,12 +77,3 @@ def test_a_target_appears_whole_or_not_at_all(memory: fsspec.AbstractFileSystem,
     assert content() == b"old"
     if not url:
         assert [path.name for path in (tmp_path / "folder").iterdir()] == ["target"]
-
-
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = "import sys, together_flows.datasets; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"httpx2", "pydantic", "fsspec", "sqlite3", "tempfile", "asyncio", "airflow", "prefect", "pyarrow"}
-    assert not heavy & set(modules)
-    ours = {name for name in modules if name.startswith("together_flows.")}
-    assert all(name.startswith(("together_flows.datasets", "together_flows.errors")) for name in ours)

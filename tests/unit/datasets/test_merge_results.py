@@ -165,7 +165,7 @@ def test_the_same_file_given_twice_changes_nothing_but_the_count(batch: BatchInp
 
 
 def test_columns_that_were_not_sent_come_back(tmp_path: Path) -> None:
-    rows = [{"prompt": "a", "label": 1}, {"prompt": "b", "label": {"deep": [2]}}, {"prompt": "c"}]
+    rows: list[dict[str, Any]] = [{"prompt": "a", "label": 1}, {"prompt": "b", "label": {"deep": [2]}}, {"prompt": "c"}]
     labelled = BatchInput.from_rows(rows, tmp_path / "batch", model="m")
     lines, _ = merge(labelled, [answer("row-000000000"), error("row-000000002")])
     assert [line.get("columns") for line in lines] == [{"label": 1}, {"label": {"deep": [2]}}, None]

@@ -14,12 +14,12 @@ from together_flows.datasets.checker import EXACT_ROWS
 from together_flows.errors import ArgumentInvalid
 
 USER, ASSISTANT = CHAT
-PREFERENCE = {
+PREFERENCE: dict[str, Any] = {
     "input": {"messages": [USER]},
     "preferred_output": [ASSISTANT],
     "non_preferred_output": [{"role": "assistant", "content": "No"}],
 }
-GOOD = {
+GOOD: dict[str, dict[str, Any]] = {
     "conversation": {"messages": CHAT},
     "instruction": {"prompt": "Hello", "completion": "Hi"},
     "preference": PREFERENCE,
