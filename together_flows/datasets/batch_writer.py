@@ -27,7 +27,7 @@ from together_flows.datasets.batch_files import (
     shard_name,
 )
 from together_flows.datasets.batch_lines import MAX_FILE_BYTES, MAX_REQUESTS, note_repeated_id
-from together_flows.datasets.marker import check_marker, may_be_marked, with_marker
+from together_flows.datasets.marker import LONGEST_SPELLING, check_marker, may_be_marked, with_marker
 from together_flows.datasets.report import ProblemLog
 from together_flows.datasets.request_rows import RequestLine
 from together_flows.datasets.request_source import RequestLines
@@ -57,6 +57,8 @@ class BatchWriter:
         self._manifest = manifest
         self._log = log
         self._marker_bytes = len(with_marker(b"{", manifest.marker)) - 1
+        # A full shard that is marked when it is submitted must still be within the API's limit.
+        self._max_bytes = min(manifest.max_bytes, MAX_FILE_BYTES - LONGEST_SPELLING)
         self._models: dict[str, None] = {}
         self._text_bytes = 0
         self._messages = 0
@@ -93,8 +95,8 @@ class BatchWriter:
         self._source_lines.append(source_line)
         if may_be_marked(line):
             line = with_marker(line, "")
-        if len(line) + 1 + self._marker_bytes > self._manifest.max_bytes:
-            message = f"The request has {len(line):,} bytes; a shard takes {self._manifest.max_bytes:,}."
+        if len(line) + 1 + self._marker_bytes > self._max_bytes:
+            message = f"The request has {len(line):,} bytes; a shard takes {self._max_bytes:,}."
             self._log.add(source_line, "", message, "Shorten it.")
         if self._log.count:
             return
@@ -122,7 +124,7 @@ class BatchWriter:
     def _write(self, line: bytes) -> None:
         limits = self._manifest
         shard = self._shard
-        if shard is None or shard.rows == limits.max_rows or shard.bytes + len(line) + 1 > limits.max_bytes:
+        if shard is None or shard.rows == limits.max_rows or shard.bytes + len(line) + 1 > self._max_bytes:
             self._finish_shard()
             shard = self._shard = HashedFile(self._scratch / shard_name(limits.name, len(limits.shards)))
             line = with_marker(line, limits.marker)

@@ -26,7 +26,9 @@ MAX_MARKER_CHARACTERS = 64
 _TOKEN = re.compile(rf"[!-~]{{0,{MAX_MARKER_CHARACTERS}}}")
 _OPENING = re.compile(rb"\s*\{")
 _ZERO, _ONE = b" ", b"\t"
-_LONGEST_SPELLING: Final = 1 + 8 * (1 + MAX_MARKER_CHARACTERS + 2)
+
+LONGEST_SPELLING: Final = 1 + 8 * (1 + MAX_MARKER_CHARACTERS + 2)
+"""Bytes that a marker adds to a file at most."""
 
 
 def check_marker(marker: str) -> None:
@@ -108,7 +110,7 @@ def _spelling(marker: str) -> bytes:
 
 def _spelled(head: bytes, start: int) -> tuple[str | None, int]:
     """The marker that is spelled at `start` and where it ends; `None` and `start` when there is none."""
-    blank = re.match(rb"\t[ \t]*", head[start : start + _LONGEST_SPELLING])
+    blank = re.match(rb"\t[ \t]*", head[start : start + LONGEST_SPELLING])
     if blank is None:
         return None, start
     bits = blank[0][1:].replace(_ZERO, b"0").replace(_ONE, b"1")

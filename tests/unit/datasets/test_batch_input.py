@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.datasets.files import read_lines, request, write_lines
-from together_flows.datasets import BatchInput, Problem, read_marker, validate
+from together_flows.datasets import BatchInput, Problem, batch_writer, read_marker, salt, validate
 from together_flows.datasets.checker import EXACT_ROWS
 from together_flows.errors import ArgumentInvalid, DatasetInvalid
 
@@ -94,6 +94,15 @@ def test_shards_keep_to_the_limit_of_bytes_with_the_marker(tmp_path: Path) -> No
     problem = problems_of(["x" * 50, "x" * (51 + line)], tmp_path / "b", **arguments)[0]
     assert problem.line == 2
     assert "a shard takes" in problem.message
+
+
+def test_a_full_shard_leaves_room_for_a_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_writer, "MAX_FILE_BYTES", 3000)
+    batch = BatchInput.from_rows(["x" * 100] * 50, tmp_path / "a", model="m", max_bytes=3000)
+    for shard in batch.shards[:-1]:
+        assert shard.bytes > 2000
+        salt(shard.path, tmp_path / "marked.jsonl", "m" * 64)
+        assert (tmp_path / "marked.jsonl").stat().st_size <= 3000
 
 
 def test_every_shard_is_marked_and_still_good(tmp_path: Path) -> None:
