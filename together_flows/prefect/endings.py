@@ -9,7 +9,7 @@ from together_flows.jobs import JobReference, JobState, JobStatus, TaskOutcome, 
 from together_flows.jobs.steps import Steps
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import owner_of_this_call
-from together_flows.prefect.records import label_of_job, store_of
+from together_flows.prefect.records import labels_by_job, store_of
 from together_flows.prefect.view import announce, run_logger
 
 __all__ = ["aend", "end"]
@@ -19,7 +19,7 @@ def end(reference: JobReference, credentials: TogetherCredentials | str) -> str:
     """End a job, and confirm it. Ending twice is harmless. Answers with the last status seen."""
     account, owner = credentials_of(credentials), owner_of_this_call()
     client = client_for(api_key=account.api_key, base_url=account.base_url)
-    label = label_of_job(owner.flow_run_id, reference)
+    label = labels_by_job(owner.flow_run_id).get(reference)
     status = run(end_job(kind_named(reference.kind), reference.id), client=client, log=run_logger())
     if label:
         store = store_of(owner, name_of(credentials))
@@ -32,7 +32,7 @@ async def aend(reference: JobReference, credentials: TogetherCredentials | str) 
     """The same as `end`, on the event loop."""
     account, owner = await acredentials_of(credentials), owner_of_this_call()
     client = async_client_for(api_key=account.api_key, base_url=account.base_url)
-    label = await anyio.to_thread.run_sync(label_of_job, owner.flow_run_id, reference)
+    label = (await anyio.to_thread.run_sync(labels_by_job, owner.flow_run_id)).get(reference)
     status = await arun(end_job(kind_named(reference.kind), reference.id), client=client, log=run_logger())
     if label:
         store = store_of(owner, name_of(credentials))

@@ -26,7 +26,7 @@ from together_flows.errors import TogetherError
 from together_flows.jobs import JobRecord, JobReference, JobState, JobStore, MemoryStore, Phase, TaskOutcome, kind_named
 from together_flows.prefect.identity import Owner
 
-__all__ = ["FlowRunStore", "Label", "is_over", "key_of", "label_of_job", "labels_in", "labels_of", "store_of"]
+__all__ = ["FlowRunStore", "Label", "is_over", "key_of", "labels_by_job", "labels_in", "labels_of", "store_of"]
 
 #: What the names of our labels begin with.
 PREFIX = "together.job."
@@ -110,15 +110,13 @@ def labels_of(flow_run_id: UUID) -> list[Label]:
         return labels_in(client.read_flow_run(flow_run_id).labels)
 
 
-def label_of_job(flow_run_id: UUID | None, reference: JobReference) -> Label | None:
-    """The label of a job that this flow run has submitted; `None` if it did not."""
+def labels_by_job(flow_run_id: UUID | None) -> dict[JobReference, Label]:
+    """The labels of the jobs that this flow run has submitted; outside a flow run, those of this process."""
     if flow_run_id is None:
-        records = _without_flow_run.records.items()
-        return next((Label(k, r) for k, r in records if (r.kind, r.id) == (reference.kind, reference.id)), None)
-    for label in labels_of(flow_run_id):
-        if not label.taken and (label.record.kind, label.record.id) == (reference.kind, reference.id):
-            return label
-    return None
+        labels = [Label(key, record) for key, record in _without_flow_run.records.items()]
+    else:
+        labels = labels_of(flow_run_id)
+    return {label.record.reference: label for label in labels if label.record.id and not label.taken}
 
 
 @dataclass

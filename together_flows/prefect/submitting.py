@@ -10,6 +10,7 @@ from together_flows.jobs import (
     JobRecord,
     JobReference,
     JobStore,
+    MemoryStore,
     PriceEstimate,
     SubmissionPolicy,
     arun,
@@ -68,7 +69,9 @@ class _Intention:
                 "warning",
             )
         full = with_secrets(kind_name, spec, account)
-        return cls(kind, full, owner, store_of(owner, block), key_of(owner, kind.fingerprint(full)))
+        # What may be repeated freely needs no record that outlives the process, and nobody has to end it.
+        store = MemoryStore() if kind.repeatable else store_of(owner, block)
+        return cls(kind, full, owner, store, key_of(owner, kind.fingerprint(full)))
 
     def steps(self, money: Money | None, on_unknown: OnUnknown) -> Steps[JobRecord]:
         policy = SubmissionPolicy(on_unknown=on_unknown)

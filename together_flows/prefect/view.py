@@ -21,6 +21,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events import emit_event
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -171,7 +172,14 @@ async def ashow_count(total: int) -> Callable[[int], Coroutine[Any, Any, None]]:
     return show
 
 
+def _in_a_run() -> bool:
+    """Whether there is a run that an artifact could be shown with."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
 def _shown(create: Callable[..., Any], **arguments: Any) -> Any:
+    if not _in_a_run():
+        return None
     try:
         return create(**arguments, _sync=True)  # so that Prefect does not guess whether this is asynchronous code
     except Exception as error:  # see the module's docstring
@@ -180,6 +188,8 @@ def _shown(create: Callable[..., Any], **arguments: Any) -> Any:
 
 
 async def _ashown(create: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
+    if not _in_a_run():
+        return None
     try:
         return await create(**arguments)
     except Exception as error:  # see the module's docstring

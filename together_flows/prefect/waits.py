@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
 
 import anyio
 from prefect.context import TaskRunContext
@@ -34,9 +35,9 @@ from together_flows.jobs.kind import JobKind
 from together_flows.jobs.steps import Steps
 from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
-from together_flows.prefect.identity import owner_of_this_call
+from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, settle
-from together_flows.prefect.records import label_of_job, store_of
+from together_flows.prefect.records import Label, labels_by_job, store_of
 from together_flows.prefect.submitting import page_for
 from together_flows.prefect.view import AsyncProgress, Progress, ashow_count, run_logger
 
@@ -74,11 +75,27 @@ class _Waited:
     key: str
     own: bool
     deadline: float | None
+    flow_run_id: UUID | None
 
     @classmethod
-    def of(cls, reference: JobReference, account: TogetherCredentials, block: str, seconds: float | None) -> _Waited:
+    def all(
+        cls, references: Iterable[JobReference], account: TogetherCredentials, block: str, seconds: float | None
+    ) -> list[_Waited]:
+        """The jobs with their records, which are read from the server once for all of them."""
         owner = owner_of_this_call()
-        label = label_of_job(owner.flow_run_id, reference)
+        labels = labels_by_job(owner.flow_run_id)
+        return [cls._of(reference, account, block, seconds, owner, labels.get(reference)) for reference in references]
+
+    @classmethod
+    def _of(
+        cls,
+        reference: JobReference,
+        account: TogetherCredentials,
+        block: str,
+        seconds: float | None,
+        owner: Owner,
+        label: Label | None,
+    ) -> _Waited:
         began = label.record.intent_at if label else _task_began()
         return cls(
             reference=reference,
@@ -88,6 +105,7 @@ class _Waited:
             key=label.key if label else "",
             own=label is not None,
             deadline=None if seconds is None else began + seconds,
+            flow_run_id=owner.flow_run_id,
         )
 
     @property
@@ -97,8 +115,8 @@ class _Waited:
     def conclusion(self, outcome: Outcome) -> Steps[dict[str, Any]]:
         if isinstance(outcome, Expired) and not self.own:
             raise WaitTimeout(
-                f"The {self.kind.noun} {self.reference.id} was not done by the deadline. It was left alone, because "
-                "this flow run did not submit it.",
+                f"The {self.kind.noun} {self.reference.id} was not done by the deadline. It was left alone: this flow "
+                "run keeps no record of it.",
                 reference=str(self.reference),
                 mend=f"Allow it more time. {self.page}",
             )
@@ -136,7 +154,7 @@ def wait_end(
     """
     account = credentials_of(credentials)
     client, log = client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
-    waited = _Waited.of(reference, account, name_of(credentials), wait_timeout)
+    [waited] = _Waited.all([reference], account, name_of(credentials), wait_timeout)
     policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
     progress = Progress(reference, waited.page)
     try:
@@ -146,7 +164,7 @@ def wait_end(
         raise
     except BaseException:
         if waited.own:
-            settle(account, waited.store, waited.key, owner_of_this_call().flow_run_id)
+            settle(account, waited.store, waited.key, waited.flow_run_id)
         raise
 
 
@@ -156,28 +174,12 @@ async def await_end(
     *,
     wait_timeout: float | None = None,
     poll_interval: float = POLL_INTERVAL,
-    on_status: Callable[[JobStatus], None] | None = None,
 ) -> dict[str, Any]:
-    """The same as `wait_end`, on the event loop, where all waits of an account share their looks.
-
-    Args:
-        on_status: called with each new status, in place of showing the job's progress and log with the run. Many jobs
-            at once are better shown together.
-    """
-    account = await acredentials_of(credentials)
-    client, log = async_client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
-    waited = await anyio.to_thread.run_sync(_Waited.of, reference, account, name_of(credentials), wait_timeout)
-    policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
-    try:
-        async with _Follower(waited.kind, reference, waited.page, client) as follower:
-            outcome = await JobWatcher.of(client).wait(reference, policy, on_status=on_status or follower.saw)
-        return await arun(waited.conclusion(outcome), client=client, store=waited.store, key=waited.key, log=log)
-    except Exception:
-        raise
-    except BaseException:
-        if waited.own:
-            await asettle(account, waited.store, waited.key, owner_of_this_call().flow_run_id)
-        raise
+    """The same as `wait_end`, on the event loop, where all waits of an account share their looks."""
+    [waited] = await _awaited([reference], credentials, wait_timeout)
+    client = async_client_for(api_key=waited.account.api_key, base_url=waited.account.base_url)
+    async with _Follower(waited.kind, reference, waited.page, client) as follower:
+        return await _end_of(waited, poll_interval, follower.saw)
 
 
 async def await_ends(
@@ -191,31 +193,50 @@ async def await_ends(
 
     Their looks are shared, so that many jobs cost what one costs. One progress artifact shows how many have ended.
     """
-    account = await acredentials_of(credentials)
     log, ended = run_logger(), 0
-    shown = await ashow_count(len(references))
+    jobs = await _awaited(references, credentials, wait_timeout)
+    shown = await ashow_count(len(jobs))
 
-    async def wait(reference: JobReference) -> dict[str, Any]:
+    async def wait(waited: _Waited) -> dict[str, Any]:
         nonlocal ended
         try:
-            entry = await await_end(
-                reference,
-                account,
-                wait_timeout=wait_timeout,
-                poll_interval=poll_interval,
-                on_status=lambda status: log(status.describe(), "debug"),
-            )
+            entry = await _end_of(waited, poll_interval, lambda status: log(status.describe(), "debug"))
         except TogetherError as error:
             log(str(error), "warning")
-            entry = as_entry(reference, page_for(reference, account), error)
+            entry = as_entry(waited.reference, waited.page, error)
         ended += 1
         await shown(ended)
         return entry
 
-    return list(await asyncio.gather(*(wait(reference) for reference in references)))
+    return list(await asyncio.gather(*map(wait, jobs)))
 
 
-def as_entry(reference: JobReference, page: str, error: TogetherError) -> dict[str, Any]:
+async def _awaited(
+    references: Sequence[JobReference], credentials: TogetherCredentials | str, wait_timeout: float | None
+) -> list[_Waited]:
+    account = await acredentials_of(credentials)
+    return await anyio.to_thread.run_sync(_Waited.all, references, account, name_of(credentials), wait_timeout)
+
+
+async def _end_of(
+    waited: _Waited, poll_interval: float, on_status: Callable[[JobStatus], None]
+) -> dict[str, Any]:
+    """The result of a job that is waited for together with all others of the event loop."""
+    client = async_client_for(api_key=waited.account.api_key, base_url=waited.account.base_url)
+    policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
+    try:
+        outcome = await JobWatcher.of(client).wait(waited.reference, policy, on_status=on_status)
+        steps = waited.conclusion(outcome)
+        return await arun(steps, client=client, store=waited.store, key=waited.key, log=run_logger())
+    except Exception:
+        raise
+    except BaseException:
+        if waited.own:
+            await asettle(waited.account, waited.store, waited.key, waited.flow_run_id)
+        raise
+
+
+def as_entry((reference: JobReference, page: str, error: TogetherError) -> dict[str, Any]:
     """A job that came to nothing, as plain data."""
     return {
         "reference": str(reference),

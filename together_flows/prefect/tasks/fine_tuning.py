@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
+import anyio
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -169,7 +171,7 @@ def download_model(
     Args:
         credentials: name of the credentials block, or the block.
         ft_id: `ft-…`.
-        target: a local file, or a folder written with a slash at its end; the archive then gets the server's name.
+        target: a local file, or a folder written with a slash at its end; the archive is then named after the job.
         checkpoint: `merged` or `adapter` for LoRA jobs, `model_output_path` for full training.
         checkpoint_step: step of an earlier checkpoint, instead of `checkpoint`.
 
@@ -178,7 +180,8 @@ def download_model(
     """
     account = credentials_of(credentials)
     client = client_for(api_key=account.api_key, base_url=account.base_url)
-    return str(client.download(_model(ft_id, checkpoint, checkpoint_step), target))
+    archive = client.download(_model(ft_id, checkpoint, checkpoint_step), target, file_name=ft_id)
+    return str(_named_as_archive(archive, ft_id))
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -193,11 +196,25 @@ async def adownload_model(
     """The same as `download_model`, on the event loop."""
     account = await acredentials_of(credentials)
     client = async_client_for(api_key=account.api_key, base_url=account.base_url)
-    return str(await client.download(_model(ft_id, checkpoint, checkpoint_step), target))
+    archive = await client.download(_model(ft_id, checkpoint, checkpoint_step), target, file_name=ft_id)
+    return str(await anyio.to_thread.run_sync(_named_as_archive, archive, ft_id))
 
 
 def _model(ft_id: str, checkpoint: str | None, step: int | None) -> Any:
     return finetune.download(ft_id=ft_id, checkpoint=None if step is not None else checkpoint, checkpoint_step=step)
+
+
+def _named_as_archive(path: Path, ft_id: str) -> Path:
+    """An archive that got the job's name alone, renamed to say how it is compressed. The API gives it no name."""
+    if path.name != ft_id:
+        return path
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    suffix = next((suffix for magic, suffix in _ARCHIVES.items() if head.startswith(magic)), ".tar")
+    return path.replace(path.with_name(ft_id + suffix))
+
+
+_ARCHIVES = {b"\x1f\x8b": ".tar.gz", b"\x28\xb5\x2f\xfd": ".tar.zst"}
 
 
 def fine_tune_spec(arguments: FineTuneArguments) -> dict[str, Any]:
