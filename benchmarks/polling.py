@@ -17,11 +17,11 @@ import httpx2
 
 from together_flows import AsyncTogether
 from together_flows.api import batches
-from together_flows.emulator import Emulator
+from together_flows.emulator import EmulatorProcess
 from together_flows.jobs import JobReference, JobWatcher, WaitPolicy
 
 _LINE = b'{"custom_id": "a", "body": {"model": "%s", "messages": [{"role": "user", "content": "hello"}]}}\n'
-_MODEL = b"meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo"
+_MODEL = b"Qwen/Qwen3-8B"
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Lag:
 
 
 async def measured(
-    name: str, emulator: Emulator, jobs: int, seconds: float, wait: Callable[[], Awaitable[object]], warm: float
+    name: str, emulator: EmulatorProcess, jobs: int, seconds: float, wait: Callable[[], Awaitable[object]], warm: float
 ) -> None:
     """Run a way of waiting for a while, and print a row."""
     waiting = asyncio.ensure_future(wait())
@@ -65,7 +65,7 @@ async def measured(
 
 async def compare(jobs: int, interval: float, seconds: float) -> None:
     """Both ways of waiting for so many batches."""
-    with Emulator(speed=0.0001) as emulator:
+    with EmulatorProcess(speed=0.0001) as emulator:
         async with AsyncTogether(api_key=emulator.api_key, base_url=emulator.url) as client:
             ids = await _make_batches(emulator, client, jobs)
             watcher = JobWatcher.of(client)
@@ -86,7 +86,7 @@ async def compare(jobs: int, interval: float, seconds: float) -> None:
             await measured("a request per job", emulator, jobs, seconds, each, warm=interval)
 
 
-async def _make_batches(emulator: Emulator, client: AsyncTogether, jobs: int) -> list[str]:
+async def _make_batches(emulator: EmulatorProcess, client: AsyncTogether, jobs: int) -> list[str]:
     body = {"purpose": "batch-api", "file_name": "one.jsonl"}
     headers = {"Authorization": f"Bearer {emulator.api_key}"}
     async with httpx2.AsyncClient(base_url=emulator.url, headers=headers, timeout=60) as wire:
@@ -105,7 +105,6 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two looks at a job")
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds to measure each")
     options = parser.parse_args()
-    print("The emulator runs in this process, so the CPU of its answers is counted too, for both ways.")
     print(f"{'way':22} {'jobs':>5} {'requests/min':>13} {'CPU %':>6} {'lag p99':>8} {'lag max':>8} {'RSS MB':>8}")
     for jobs in options.jobs:
         asyncio.run(compare(jobs, options.interval, options.seconds))

@@ -5,11 +5,12 @@
     with Emulator(speed=60) as emulator:
         client = Together(base_url=emulator.url, api_key=EMULATOR_API_KEY)
 
-It needs the extra `emulator`; importing this package does not.
+`EmulatorProcess` is the same in a process of its own. It needs the extra `emulator`; importing this package does not.
 """
 
 from __future__ import annotations
 
 from together_flows.emulator.instance import EMULATOR_API_KEY, Emulator
+from together_flows.emulator.process import EmulatorProcess
 
-__all__ = ["EMULATOR_API_KEY", "Emulator"]
+__all__ = ["EMULATOR_API_KEY", "Emulator", "EmulatorProcess"]

@@ -42,6 +42,19 @@ async def jobs(request: Request) -> Response:
     return json_reply([_view(world, table, job) for table in world.tables.values() for job in table])
 
 
+@router.get("/_emulator/jobs/{kind}/{job_id}")
+async def job_page(request: Request, kind: str, job_id: str) -> Response:
+    """Shows one job to whoever follows a link to it with a browser."""
+    world = _world(request)
+    table = world.tables.get(kind)
+    job = table.find(job_id) if table else None
+    if table is None or job is None:
+        return refuse(_no_job(world, kind, job_id), nested)
+    facts = msgspec.json.format(msgspec.json.encode(_view(world, table, job)), indent=2).decode()
+    title = f"{kind} {job_id}"
+    return HTMLResponse(_JOB_PAGE.format(title=html.escape(title), facts=html.escape(facts)))
+
+
 @router.post("/_emulator/jobs/{kind}/{job_id}")
 async def force(request: Request, kind: str, job_id: str) -> Response:
     """Puts a job into a raw status now."""
@@ -49,7 +62,7 @@ async def force(request: Request, kind: str, job_id: str) -> Response:
     table = world.tables.get(kind)
     job = table.find(job_id) if table else None
     if table is None or job is None:
-        return refuse(Refusal(404, f"No job {job_id} of kind {kind}; kinds: {', '.join(world.tables)}"), nested)
+        return refuse(_no_job(world, kind, job_id), nested)
     try:
         forced = await _read(request, Forced)
     except msgspec.MsgspecError as error:
@@ -123,6 +136,10 @@ async def page(request: Request) -> Response:
     )
 
 
+def _no_job(world: World, kind: str, job_id: str) -> Refusal:
+    return Refusal(404, f"No job {job_id} of kind {kind}; kinds: {', '.join(world.tables)}")
+
+
 def _world(request: Request) -> World:
     world: World = request.app.state.world
     return world
@@ -171,5 +188,15 @@ export TOGETHER_API_KEY={key}</pre>
 <pre>{counts}</pre>
 <p>Control plane: <a href="/_emulator/counts">counts</a>, <a href="/_emulator/jobs">jobs</a>,
 <a href="/_emulator/faults">faults</a>, <a href="/_emulator/settings">settings</a>.</p>
+</body></html>
+"""
+
+_JOB_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>{title}</title>
+<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto; padding: 0 1rem }}
+pre {{ background: #8881; padding: 1rem; overflow: auto }}</style></head><body>
+<h1>{title}</h1>
+<p><strong>This is an emulator.</strong> Nothing here is real or billed. <a href="/">What it is.</a></p>
+<pre>{facts}</pre>
 </body></html>
 """

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import msgspec
-
+from together_flows.emulator.control_plane import ControlPlane
 from together_flows.errors import ConfigurationInvalid
 
 if TYPE_CHECKING:
@@ -23,10 +21,8 @@ EMULATOR_API_KEY = "emulator-key"
 
 _CONTROL_TIMEOUT = 30.0
 
-T = TypeVar("T")
 
-
-class Emulator:
+class Emulator(ControlPlane):
     """An emulator on a local port, run in a daemon thread.
 
     It is a context manager; `start` and `stop` do the same. Control methods go over HTTP, so they can be called from
@@ -115,52 +111,8 @@ class Emulator:
     ) -> None:
         self.stop()
 
-    def counts(self) -> dict[str, Any]:
-        """Requests, connections, and how many jobs of each kind were created and cancelled and are running."""
-        return self._control("GET", "counts", dict[str, Any])
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """Every job of every kind with its raw status."""
-        return self._control("GET", "jobs", list[dict[str, Any]])
-
-    def fault(self, **fault: Any) -> str:
-        """Arms a fault and returns its id; `together_flows.emulator.faults.Fault` says what can be given."""
-        return self._control("POST", "faults", dict[str, str], fault)["id"]
-
-    def faults(self) -> list[dict[str, Any]]:
-        """The armed faults with how often each has struck."""
-        return self._control("GET", "faults", list[dict[str, Any]])
-
-    def clear_faults(self) -> None:
-        """Disarms every fault."""
-        self._control("DELETE", "faults", type(None))
-
-    def settings(self, **settings: Any) -> dict[str, Any]:
-        """Changes settings and returns all of them; `together_flows.emulator.world.Settings` says what there is."""
-        return self._control("POST", "settings", dict[str, Any], settings)
-
-    def force(self, kind: str, job_id: str, status: str, error: str = "") -> dict[str, Any]:
-        """Puts a job into this raw status now, whatever it was about to become."""
-        return self._control("POST", f"jobs/{kind}/{job_id}", dict[str, Any], {"status": status, "error": error})
-
-    def reset(self) -> None:
-        """Forgets all jobs, files, faults, counts and changed settings."""
-        self._control("POST", "reset", type(None))
-
     def _folder(self) -> Path:
         if self._data is not None:
             return self._data
         self._temporary = tempfile.TemporaryDirectory(prefix="together-emulator-", ignore_cleanup_errors=True)
         return Path(self._temporary.name)
-
-    def _control(self, method: str, path: str, shape: type[T], body: Any = None) -> T:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=_CONTROL_TIMEOUT)
-        try:
-            connection.request(method, f"/_emulator/{path}", None if body is None else msgspec.json.encode(body))
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        if answer.status >= 400:
-            raise ConfigurationInvalid(f"The emulator refused: {content.decode(errors='replace')}")
-        return msgspec.json.decode(content or b"null", type=shape)
