@@ -218,9 +218,7 @@ async def _awaited(
     return await anyio.to_thread.run_sync(_Waited.all, references, account, name_of(credentials), wait_timeout)
 
 
-async def _end_of(
-    waited: _Waited, poll_interval: float, on_status: Callable[[JobStatus], None]
-) -> dict[str, Any]:
+async def _end_of(waited: _Waited, poll_interval: float, on_status: Callable[[JobStatus], None]) -> dict[str, Any]:
     """The result of a job that is waited for together with all others of the event loop."""
     client = async_client_for(api_key=waited.account.api_key, base_url=waited.account.base_url)
     policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
@@ -236,7 +234,7 @@ async def _end_of(
         raise
 
 
-def as_entry((reference: JobReference, page: str, error: TogetherError) -> dict[str, Any]:
+def as_entry(reference: JobReference, page: str, error: TogetherError) -> dict[str, Any]:
     """A job that came to nothing, as plain data."""
     return {
         "reference": str(reference),
