@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class TogetherHook(BaseHook):
         from together_flows.client import Together
 
         account = self._account
+        _quieten_requests()
         with self._blaming_the_connection():
             return Together(api_key=account.api_key, base_url=account.base_url, **account.tuning)
 
@@ -84,6 +86,7 @@ class TogetherHook(BaseHook):
         from together_flows.client import async_client_for
 
         account = self._read(await self._afind())
+        _quieten_requests()
         with self._blaming_the_connection():
             return async_client_for(api_key=account.api_key, base_url=account.base_url)
 
@@ -171,6 +174,13 @@ class TogetherHook(BaseHook):
                 f"The Airflow connection {self.together_conn_id!r} does not work: {error.message}",
                 mend="Mend its password, its host or its extra.",
             ) from None
+
+
+def _quieten_requests() -> None:
+    """Keep a line for each request, of which a wait has many, out of the task's log, unless somebody asked for it."""
+    logger = logging.getLogger("httpx2")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
 
 
 def _address(connection: Connection) -> str | None:

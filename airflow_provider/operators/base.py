@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator, conf
-from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
 from airflow_provider.attempt import Ending, JobAttempt
 from airflow_provider.failures import raise_for_airflow
@@ -312,20 +312,21 @@ class TogetherJobOperator(BaseOperator):
         """
         The process was told to stop. Either a person acted on the task, or the machine is needed otherwise.
 
-        :raises TogetherError: always, so that the task does stop.
+        :raises AirflowFailException: a person did; Airflow has its word already.
+        :raises TogetherError: nobody did, so that a retry goes on.
         """
         state = attempt.state_in_airflow()
         jobs = ", ".join(str(reference) for reference in attempt.all_references) or "no job"
         if state not in ("running", "unknown"):
-            self.log.warning("A person stopped or cleared this task (it is %s); %s is ended.", state, jobs)
+            self.log.warning("A person stopped or cleared this task (it is %s). To end: %s.", state, jobs)
             attempt.end_at_once()
-            raise TogetherError(f"The task was stopped by a person; {jobs} was ended.")
+            raise AirflowFailException(f"The task was stopped by a person, and so its work was ended: {jobs}.")
         if attempt.kind.bills_until_stopped and not attempt.retry_is_left:
-            self.log.warning("This process was told to stop, and no retry is left; %s is ended.", jobs)
+            self.log.warning("This process was told to stop, and no retry is left. To end: %s.", jobs)
             attempt.end_at_once()
         attempt.remember(succeeded=False)
         raise TogetherError(
-            f"The process was told to stop, though nobody stopped the task; {jobs} is left for the next attempt.",
+            f"The process was told to stop, though nobody stopped the task. Left for the next attempt: {jobs}.",
             retryable=True,
         )
 

@@ -141,7 +141,7 @@ class TogetherEvaluationOperator(TogetherJobOperator):
         if self.input_file_id:
             parameters["input_data_file_path"] = self.input_file_id
         elif self.input_path:
-            spec |= self._checked_input(self.input_path)
+            spec |= self._checked_input(self.input_path, parameters)
             parameters.setdefault("input_data_file_path", "uploaded")  # the id comes with the upload
         return [spec]
 
@@ -156,11 +156,11 @@ class TogetherEvaluationOperator(TogetherJobOperator):
             manifest["result_path"] = self.result_path
         return manifest
 
-    def _checked_input(self, location: str) -> dict[str, str]:
+    def _checked_input(self, location: str, parameters: Mapping[str, Any]) -> dict[str, str]:
         from together_flows.datasets import validate
 
         local = fetch(location, self.scratch)
-        report = validate(local, purpose="eval")
+        report = validate(local, purpose="eval", columns_used=_columns_used(parameters))
         report.raise_for_problems()
         self.log.info("%s is fine: %d rows with the columns %s.", location, report.rows, ", ".join(report.columns))
         return {"input_path": str(local), "input_sha256": report.sha256}
@@ -181,3 +181,24 @@ class TogetherEvaluationOperator(TogetherJobOperator):
 def _model_name(model: Mapping[str, Any] | str | None) -> Any:
     """The part of a model that Airflow may render; an XCom of an upstream task, say."""
     return model.get("model") if isinstance(model, Mapping) else None
+
+
+def _columns_used(parameters: Mapping[str, Any]) -> set[str]:
+    """The columns that the templates and the models of an evaluation read. The API refuses data with any other."""
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    used: set[str] = set()
+    for name in _MODELS:
+        model = parameters.get(name)
+        if isinstance(model, str):
+            used.add(model)
+            continue
+        for field in ("system_template", "input_template"):
+            template = (model or {}).get(field)
+            if not isinstance(template, str):
+                continue
+            try:
+                used |= meta.find_undeclared_variables(Environment(autoescape=False).parse(template))  # noqa: S701
+            except TemplateSyntaxError as error:
+                raise ArgumentInvalid(f"The {field} of {name} is no Jinja template: {error}.") from None
+    return used

@@ -7,7 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HARDWARE", "JUDGE", "MODEL", "heldout", "prompts", "training", "write_rows"]
+from together_flows import Together
+from together_flows.emulator import Emulator
+from together_flows.jobs import MemoryStore, WaitPolicy, kind_named, run, submit_once
+from together_flows.jobs.waiting import Done, waiting
+
+__all__ = ["HARDWARE", "JUDGE", "MODEL", "heldout", "prompts", "training", "uploaded", "write_rows"]
 
 MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
 HARDWARE = "1x_nvidia_h100_80gb_sxm"
@@ -44,3 +49,14 @@ def heldout(folder: Path, rows: int = 12) -> Path:
 
 def prompts(rows: int) -> list[str]:
     return [f"Where is parcel {number}?" for number in range(rows)]
+
+
+def uploaded(emulator: Emulator, path: Path, purpose: str = "fine-tune") -> str:
+    """A file that the server has checked."""
+    with Together(api_key=emulator.api_key, base_url=emulator.url) as client:
+        spec = {"path": str(path), "purpose": purpose}
+        record = submit_once(client, "file", spec, store=MemoryStore(), key="file")
+        assert record.id is not None
+        done = run(waiting(kind_named("file"), record.id, WaitPolicy(interval=0.2, first=0.05)), client=client)
+        assert isinstance(done, Done)
+        return record.id
