@@ -17,7 +17,7 @@ class BaseModel:
     """A model of the catalogue.
 
     Attributes:
-        type: "chat", "language" or "embedding".
+        type: "chat", "language", "embedding", "rerank", "image", "video", "audio" (speaks) or "transcribe" (listens).
         billions: parameters in billions; sets the fine-tuning price.
         input: US dollars per million input tokens.
         output: US dollars per million output tokens.
@@ -114,6 +114,21 @@ BASE_MODELS = {
         BaseModel(
             "togethercomputer/m2-bert-80M-8k-retrieval", "M2-BERT 8k Retrieval", "embedding", 0.1, 8_192, 0.01, 0, False
         ),
+        BaseModel("Salesforce/Llama-Rank-V1", "Llama Rank V1", "rerank", 8, 8_192, 0.10, 0, False, license=""),
+        BaseModel(
+            "mixedbread-ai/Mxbai-Rerank-Large-V2", "Mxbai Rerank Large V2", "rerank", 1.6, 32_768, 0.10, 0, False
+        ),
+        BaseModel("black-forest-labs/FLUX.1-schnell", "FLUX.1 [schnell]", "image", 12, 0, 0, 0, False),
+        BaseModel("black-forest-labs/FLUX.1-schnell-Free", "FLUX.1 [schnell] Free", "image", 12, 0, 0, 0, False),
+        BaseModel("black-forest-labs/FLUX.1.1-pro", "FLUX1.1 [pro]", "image", 12, 0, 0, 0, False, license=""),
+        BaseModel("minimax/video-01-director", "MiniMax Video 01 Director", "video", 0, 0, 0, 0, False, license=""),
+        BaseModel("minimax/hailuo-02", "MiniMax Hailuo 02", "video", 0, 0, 0, 0, False, license=""),
+        BaseModel("google/veo-2.0", "Veo 2", "video", 0, 0, 0, 0, False, license=""),
+        BaseModel("hexgrad/Kokoro-82M", "Kokoro", "audio", 0.1, 0, 0, 0, False),
+        BaseModel("cartesia/sonic", "Cartesia Sonic", "audio", 0, 0, 0, 0, False, license=""),
+        BaseModel("cartesia/sonic-english", "Cartesia Sonic English", "audio", 0, 0, 0, 0, False, license=""),
+        BaseModel("canopylabs/orpheus-3b-0.1-ft", "Orpheus 3B", "audio", 3, 0, 0, 0, False),
+        BaseModel("openai/whisper-large-v3", "Whisper Large V3", "transcribe", 1.6, 0, 0, 0, False, license="mit"),
     )
 }
 

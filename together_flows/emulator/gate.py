@@ -184,7 +184,7 @@ def _gated_route(group: Group) -> type[APIRoute]:
     class GatedRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handler = super().get_route_handler()
-            template = self.path
+            template = self.path_format
             (method,) = self.methods
 
             async def admit(request: Request) -> Response:

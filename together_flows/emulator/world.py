@@ -33,7 +33,7 @@ ACCOUNT = "emulator-user"
 
 J = TypeVar("J", bound=Job)
 
-_FOLDERS = ("files", "uploads", "work", "models")
+_FOLDERS = ("files", "uploads", "work", "models", "media", "policies")
 
 
 class Born(NamedTuple):
