@@ -12,6 +12,7 @@ from typing import Any
 
 from together_flows.api import evaluation
 from together_flows.jobs.kind import JobKind, Prepared, content_not_place
+from together_flows.jobs.manifest import small_part
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send, Steps, Upload
 
@@ -57,7 +58,7 @@ def _manifest(row: Row) -> dict[str, Any]:
         "id": row["workflow_id"],
         "type": row.get("type", ""),
         "result_file_id": results.pop("result_file_id", None),
-        "results": results,
+        **small_part("results", results),
     }
 
 
@@ -84,5 +85,6 @@ KIND = JobKind(
     carries=_carries,
     end_note="The API has no call that cancels an evaluation; it ends by itself.",
     manifest=_manifest,
+    secret_arguments=("external_api_token",),
     inputs=content_not_place,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from together_flows.api import jobs, models
 from together_flows.jobs.kind import JobKind
@@ -11,6 +12,9 @@ from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send
 
 __all__ = ["KIND"]
+
+#: Parameters by which S3 signs an address, in lower case, by how they begin.
+_SIGNING = ("x-amz-", "signature", "expires", "awsaccesskeyid")
 
 
 def _mark(spec: Spec, marker: str) -> Spec:
@@ -26,12 +30,21 @@ def _last_message(row: Row) -> str:
     return str(updates[-1].get("message") or "")
 
 
+def _unsigned(spec: Spec) -> Spec:
+    """The specification without the signature of its source, which is another one each time that it is signed."""
+    if not isinstance(spec.get("model_source"), str):
+        return spec
+    address = urlsplit(spec["model_source"])
+    query = [(name, value) for name, value in parse_qsl(address.query) if not name.lower().startswith(_SIGNING)]
+    return {**spec, "model_source": urlunsplit(address._replace(query=urlencode(query)))}
+
+
 def _manifest(row: Row) -> dict[str, Any]:
     arguments = row.get("args") or {}
     return {
         "id": row["job_id"],
         "model": arguments.get("modelName", ""),
-        "source": arguments.get("modelSource", ""),
+        "source": str(arguments.get("modelSource") or "").partition("?")[0],  # the rest signs the address
         "status": row.get("status", ""),
     }
 
@@ -57,4 +70,5 @@ KIND = JobKind(
     end_note="The API has no call that cancels a model upload; it ends by itself and costs nothing.",
     manifest=_manifest,
     secret_arguments=("hf_token",),
+    inputs=_unsigned,
 )

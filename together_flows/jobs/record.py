@@ -108,18 +108,32 @@ def new_marker() -> str:
 
 
 def fingerprint(kind: str, spec: Spec, *, ignored: Collection[str] = ()) -> str:
-    """A digest of a job's inputs, the same for the same inputs. Secrets and `ignored` names do not count."""
-    visible = {key: value for key, value in spec.items() if key not in ignored}
-    text = json.dumps([kind, visible], sort_keys=True, separators=(",", ":"), default=_visible)
+    """A digest of a job's inputs, the same for the same inputs.
+
+    Secrets do not count, nor do `ignored` names at any depth, nor arguments that are `None` and so are not given.
+    """
+    given = {key: value for key, value in spec.items() if value is not None}
+    text = json.dumps([kind, _visible(given, ignored)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _visible(value: Any) -> Any:
-    if isinstance(value, SecretStr):
-        return "**********"
+def _visible(value: Any, ignored: Collection[str]) -> Any:
+    """What counts of a value, as plain JSON data that is the same in every process."""
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", exclude_none=True)
-    return str(value)
+        value = value.model_dump(mode="json", exclude_none=True)
+    match value:
+        case SecretStr():
+            return "**********"
+        case Mapping():
+            return {str(key): _visible(held, ignored) for key, held in value.items() if key not in ignored}
+        case list() | tuple():
+            return [_visible(held, ignored) for held in value]
+        case set() | frozenset():
+            return sorted(json.dumps(_visible(held, ignored), sort_keys=True) for held in value)
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
 
 
 class JobStore(Protocol):

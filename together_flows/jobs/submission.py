@@ -210,6 +210,7 @@ def _adopt(record: JobRecord, policy: SubmissionPolicy, decision: Adopt) -> Step
 
 
 def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPolicy) -> Steps[JobRecord]:
+    lost = record.phase is Phase.INTENT
     prepared = Prepared(spec, {})
     if kind.prepare:
         prepared = yield from kind.prepare(spec, record.marker)
@@ -217,18 +218,22 @@ def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPoli
     record = record.advanced(Phase.INTENT, facts=prepared.facts, intent_at=now, generation=policy.generation)
     step = kind.create(kind.mark(prepared.spec, record.marker))
     yield Save(record)
-    for attempt in range(_CREATIONS):
+    for _ in range(_CREATIONS):
         try:
             answer = yield step
-        except SubmissionUnknown as lost:
-            yield Log(f"The answer to a submission was lost; the job is looked for. {lost.message}", "warning")
+        except SubmissionUnknown as unknown:
+            yield Log(f"The answer to a submission was lost; the job is looked for. {unknown.message}", "warning")
+            lost = True
             found = yield from _look_for(kind, record, spec, policy)
         except TogetherError:
-            yield Save(replace(record, phase=Phase.PREPARING))  # refused for certain: nothing was created
-            raise
+            found = (yield from _find_again(kind, record, spec)) if lost else None
+            if not found:
+                # Refused for certain means that nothing was created, unless a creation before this one may have been.
+                yield Save(record if lost else replace(record, phase=Phase.PREPARING))
+                raise
         else:
             found = kind.whole_id(kind.new_id(answer), spec)
-            if attempt:  # the creation before may have taken effect late, and one of the two is then too many
+            if lost:  # the creation before may have taken effect late, and one of the two is then too many
                 found = (yield from _find_again(kind, record, spec)) or found
         if found:
             return (yield from _submitted(record, found, policy))

@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote
 
+from tests.unit.jobs.surfaces import SURFACES, Surface, surface_of
 from together_flows.api import Operation
-from together_flows.errors import NotFound, SubmissionUnknown, TogetherError
-from together_flows.jobs.record import JobRecord
+from together_flows.errors import Conflict, ConnectionFailed, NotFound, SubmissionUnknown, TogetherError
+from together_flows.jobs.record import JobRecord, Phase
 from together_flows.jobs.steps import Load, Log, Now, Save, Send, Sleep, Step, Steps, Upload
 
 
@@ -19,13 +21,14 @@ class Crash(BaseException):
 
 @dataclass
 class RemoteJob:
-    """A job as the world keeps it."""
+    """A job as the world keeps it. It exists from `created` on; `key` is the idempotency key it was created with."""
 
     id: str
     kind: str
     body: dict[str, Any]
     created: float
     status: str
+    key: str | None = None
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Remote:
         lost_answers: how many of the next creations take effect and answer nothing.
         lost_requests: how many of the next creations answer nothing and take no effect.
         late: seconds after which a creation with a lost answer takes effect.
+        refuse: the error that an operation is answered with, if any.
     """
 
     now: float = 1_000.0
@@ -46,7 +50,7 @@ class Remote:
     lost_requests: int = 0
     late: float = 0.0
     jobs: dict[str, RemoteJob] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     refuse: Callable[[Operation[Any]], TogetherError | None] = lambda operation: None
@@ -56,25 +60,20 @@ class Remote:
         self.sent.append(operation.name)
         if refusal := self.refuse(operation):
             raise refusal
-        group, verb = operation.name.split(".")
-        match verb:
-            case "create":
-                return self._create(group, operation)
-            case "list":
-                rows = [self.row(job) for job in self.jobs.values() if job.kind == group and self._visible(job)]
-                return rows if group in ("batches", "evaluation") else {"data": [self._shortened(row) for row in rows]}
-            case "list_events":
-                return {"data": []}
-            case "retrieve":
-                return self.row(self._job(operation))
-            case "cancel" | "update" | "delete":
-                job = self._job(operation)
-                self.cancelled.append(job.id)
-                job.status = "STOPPED" if group == "endpoints" else "CANCELLED" if group == "batches" else "cancelled"
-                if verb == "delete":
-                    del self.jobs[job.id]
-                return self.row(job)
-        raise AssertionError(operation.name)
+        if operation.name == "fine_tunes.list_events":
+            return {"data": []}
+        if operation.name == "files.retrieve":
+            return self._file(operation.path.rpartition("/")[2])
+        kind, surface = surface_of(operation.name)
+        if operation.name in surface.create:
+            return self._create(kind, surface, operation)
+        if operation.name == surface.list:
+            jobs = [job for job in self.jobs.values() if job.kind == kind and self._is_listed(job)]
+            return surface.listed([self._listed_row(job, surface) for job in jobs])
+        job = self._named(kind, surface, operation)
+        if operation.name in surface.end:
+            self._end(job, surface, operation)
+        return self.row(job)
 
     def upload(self, step: Upload) -> Any:
         content = step.path.read_bytes()
@@ -85,43 +84,75 @@ class Remote:
         self.files[file_id] = content
         return _Named(id=file_id)
 
+    def _file(self, file_id: str) -> dict[str, Any]:
+        if file_id not in self.files:
+            raise NotFound("no such file", status_code=404)
+        return {"id": file_id, "processing_status": "COMPLETED"}
+
     def row(self, job: RemoteJob) -> dict[str, Any]:
-        status = {"state": job.status} if job.kind == "endpoints" else {"status": job.status}
-        return {**job.body, "id": job.id, **status}
+        surface = SURFACES[job.kind]
+        return {**surface.shown(job.body), surface.id_key: job.id, surface.status_key: job.status}
 
     def running(self) -> list[str]:
-        return [job.id for job in self.jobs.values() if job.status.lower() in ("running", "in_progress", "started")]
+        """The jobs that exist and to which nothing has happened yet."""
+        return [job.id for job in self.jobs.values() if job.status == SURFACES[job.kind].begins]
 
     def finish(self, job_id: str, status: str) -> None:
         self.jobs[job_id].status = status
 
-    def _create(self, group: str, operation: Operation[Any]) -> Any:
+    def _create(self, kind: str, surface: Surface, operation: Operation[Any]) -> Any:
+        lost = ConnectionFailed("time-out") if operation.repeatable else SubmissionUnknown("time-out")
         if self.lost_requests:
             self.lost_requests -= 1
             self.now += 60
-            raise SubmissionUnknown("time-out")
-        status = {"batches": "IN_PROGRESS", "endpoints": "STARTED"}.get(group, "running")
-        job = RemoteJob(f"{group}-{next(self._numbers)}", group, dict(operation.body or {}), self.now, status)
-        self.jobs[job.id] = job
+            raise lost
+        job = self._first_under(operation.headers.get("Idempotency-Key")) or self._born(kind, surface, operation)
         if self.lost_answers:
             self.lost_answers -= 1
             job.created += self.late
             self.now += 60
-            raise SubmissionUnknown("time-out")
-        row = self.row(job)
-        return operation.parse({"job": row} if group == "batches" else row)
+            raise lost
+        return operation.parse(surface.born(self.row(job)))
 
-    def _shortened(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in row.items() if key != "display_name"}
+    def _first_under(self, key: str | None) -> RemoteJob | None:
+        return next((job for job in self.jobs.values() if key and job.key == key), None)
 
-    def _visible(self, job: RemoteJob) -> bool:
+    def _born(self, kind: str, surface: Surface, operation: Operation[Any]) -> RemoteJob:
+        body = dict(operation.body or {})
+        for rival in [job for job in self.jobs.values() if surface.unique and job.kind == kind]:
+            if rival.body[surface.unique] == body[surface.unique]:
+                if self._exists(rival):
+                    raise Conflict("the name is taken", status_code=409)
+                del self.jobs[rival.id]  # it is under way still, and will be refused when it arrives
+        key = operation.headers.get("Idempotency-Key")
+        job = RemoteJob(f"{kind}-{next(self._numbers)}", kind, body, self.now, surface.begins, key)
+        self.jobs[job.id] = job
+        return job
+
+    def _end(self, job: RemoteJob, surface: Surface, operation: Operation[Any]) -> None:
+        self.cancelled.append(job.id)
+        if surface.ends is not None:
+            job.status = surface.ends
+        elif operation.name == surface.end[-1]:
+            del self.jobs[job.id]
+
+    def _listed_row(self, job: RemoteJob, surface: Surface) -> dict[str, Any]:
+        return {key: value for key, value in self.row(job).items() if key not in surface.hidden}
+
+    def _exists(self, job: RemoteJob) -> bool:
+        return self.now >= job.created
+
+    def _is_listed(self, job: RemoteJob) -> bool:
         return self.now >= job.created + self.shows_after
 
-    def _job(self, operation: Operation[Any]) -> RemoteJob:
-        job_id = operation.path.split("/")[2]
-        if job_id not in self.jobs:
-            raise NotFound("no such job", status_code=404)
-        return self.jobs[job_id]
+    def _named(self, kind: str, surface: Surface, operation: Operation[Any]) -> RemoteJob:
+        """The job whose id, or unique name, is in the request."""
+        told = {unquote(part) for part in operation.path.split("/")}
+        told |= {value for value in (*operation.query.values(), *(operation.body or {}).values()) if type(value) is str}
+        for job in self.jobs.values():
+            if job.kind == kind and told & {job.id, job.body.get(surface.unique)} and self._exists(job):
+                return job
+        raise NotFound("no such job", status_code=404)
 
 
 @dataclass
@@ -186,6 +217,4 @@ class Process:
 
 def waiting_record(record: JobRecord) -> JobRecord:
     """The record of a task that gave up its process."""
-    from together_flows.jobs.record import Phase
-
     return replace(record, phase=Phase.WAITING)
