@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -77,7 +77,8 @@ class Scripted:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 asked = Asked(self.command, self.path, headers, body)
                 world.asked.append(asked)
-                self._reply(answer(asked))
+                with suppress(ConnectionError):  # a client may leave before all is said
+                    self._reply(answer(asked))
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
 

@@ -18,6 +18,7 @@ from tests.integration.client.scripted import Asked, Reply, Scripted, scripted
 from together_flows import AsyncTogether, Together
 from together_flows.api import files
 from together_flows.api.files import File
+from together_flows.client._async import PARALLEL_TRANSFERS
 from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source, Uploader
 from together_flows.emulator import Emulator
@@ -322,6 +323,21 @@ def test_an_upload_in_parts_that_fails_is_given_up_on_the_server_too(reply: Repl
     assert not [asked for asked in server.asked if "complete" in asked.path]
 
 
+def test_a_file_that_changes_while_its_parts_are_sent_is_not_taken_for_uploaded(rows: Path) -> None:
+    def touch(asked: Asked) -> Reply:
+        os.utime(rows)
+        return Reply(headers={"ETag": '"tag"'})
+
+    count = -(-rows.stat().st_size // 500_000)
+    with (
+        scripted(parts_api(lambda: server, touch, count)) as server,
+        pytest.raises(TransferIncomplete, match="changed"),
+    ):
+        done("sync", server.url, lambda client: in_parts(client, rows))
+
+    assert not [asked for asked in server.asked if "complete" in asked.path]
+
+
 def test_parts_that_do_not_cover_the_file_are_refused(rows: Path) -> None:
     with (
         scripted(parts_api(lambda: server, lambda asked: Reply(), 2)) as server,
@@ -566,11 +582,11 @@ def test_a_cut_is_logged_without_secrets(tmp_path: Path, caplog: pytest.LogCaptu
 # Cancelling
 
 
-def wait_for_the_threads() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("together-transfer"):
-            thread.join(20)
-            assert not thread.is_alive()
+async def all_transfers_ended(client: AsyncTogether) -> None:
+    """Return when each thread for transfers is free: only then can all of them meet."""
+    meeting = threading.Barrier(PARALLEL_TRANSFERS)
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*(loop.run_in_executor(client._threads, meeting.wait, 20) for _ in range(PARALLEL_TRANSFERS)))
 
 
 async def test_a_cancelled_upload_is_not_completed(rows: Path) -> None:
@@ -589,7 +605,7 @@ async def test_a_cancelled_upload_is_not_completed(rows: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await uploading
             cancelled.set()
-        await asyncio.to_thread(wait_for_the_threads)
+            await all_transfers_ended(client)
 
     assert not [asked for asked in server.asked if "preprocess" in asked.path]
 
@@ -613,7 +629,7 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await downloading
             cancelled.set()
-        await asyncio.to_thread(wait_for_the_threads)
+            await all_transfers_ended(client)
 
     assert list(tmp_path.iterdir()) == []
 

@@ -20,6 +20,7 @@ from together_flows import AsyncTogether, Together
 from together_flows.api import files, fine_tunes
 from together_flows.api._operation import Operation
 from together_flows.client import Retries
+from together_flows.client._base import JSON_LIMIT
 from together_flows.emulator import Emulator
 from together_flows.errors import (
     AnswerInvalid,
@@ -254,8 +255,8 @@ def test_an_answer_without_end_is_refused_in_bounded_memory(way: str) -> None:
 
 @both
 def test_an_error_of_any_length_is_read_only_at_its_beginning(way: str) -> None:
-    endless = b'{"error": "bad"}' + b" " * 50_000_000
-    with scripted(lambda asked: Reply(400, endless)) as server, pytest.raises(BadRequest):
+    endless = Reply(400, b'{"error": "bad"}' + b" " * 1_000_000, headers={"Content-Length": "1000000000000"})
+    with scripted(lambda asked: endless) as server, pytest.raises(BadRequest, match="bad"):
         sender(way, server.url)(files.list())
 
 
@@ -295,6 +296,31 @@ async def test_the_event_loop_turns_while_a_long_list_is_read() -> None:
             ticking.cancel()
 
     assert turns > 5
+
+
+@both
+def test_a_refused_answer_gives_its_connection_back(way: str) -> None:
+    def answer(asked: Asked) -> Reply:
+        return Reply(body=b" " * (JSON_LIMIT + 1)) if len(server.asked) == 1 else EMPTY_LIST
+
+    settings = dict[str, Any](api_key="key-123456", max_connections=1, timeout=2, retries=Retries(attempts=1))
+
+    def refused_then_sent(url: str) -> files.FileList:
+        with Together(base_url=url, **settings) as client:
+            with pytest.raises(AnswerInvalid):
+                client.send(files.list())
+            return client.send(files.list())
+
+    async def refused_then_sent_async(url: str) -> files.FileList:
+        async with AsyncTogether(base_url=url, **settings) as client:
+            with pytest.raises(AnswerInvalid):
+                await client.send(files.list())
+            return await client.send(files.list())
+
+    with scripted(answer) as server:
+        sent = asyncio.run(refused_then_sent_async(server.url)) if way == "async" else refused_then_sent(server.url)
+
+    assert sent.data == []
 
 
 @both
