@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from together_flows.errors import ArgumentInvalid
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import ObjectStoragePath
 
-__all__ = ["deliver", "fetch", "is_url", "written_to"]
+    from together_flows.api import Operation
+    from together_flows.client import Together
+
+__all__ = ["deliver", "download", "fetch", "is_url", "written_to"]
 
 _BLOCK = 1 << 20
 
@@ -90,6 +94,25 @@ def written_to(location: str, scratch: Path) -> Iterator[Path]:
     local = scratch / name
     yield local
     deliver(local, location)
+
+
+def download(client: Together, operation: Operation[bytes], location: str) -> dict[str, Any]:
+    """
+    Download a file in constant memory. A connection that breaks is resumed where it broke.
+
+    :param client: sends the operation.
+    :param operation: one that answers with bytes.
+    :param location: a path, or a URL that ``ObjectStoragePath`` understands. One that ends in a slash is a folder; then
+        the server names the file.
+    :returns: ``path`` and ``bytes`` of the file.
+    """
+    if not is_url(location):
+        path = client.download(operation, location)
+        return {"path": str(path), "bytes": path.stat().st_size}
+    with tempfile.TemporaryDirectory(prefix="together-download-") as scratch:
+        path = client.download(operation, f"{scratch}/")
+        target = f"{location}{path.name}" if location.endswith("/") else location
+        return {"path": deliver(path, target), "bytes": path.stat().st_size}
 
 
 def _opened(path: ObjectStoragePath, mode: str) -> IO[bytes]:

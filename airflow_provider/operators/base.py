@@ -48,8 +48,9 @@ class TogetherJobOperator(BaseOperator):
     :param deferrable: wait in the triggerer, where a wait holds no worker slot. By default as
         ``[operators] default_deferrable`` says.
     :param poll_interval: seconds between two looks at the job, in the long run. The first looks come sooner.
+        (templated)
     :param timeout: how long the job may take, as ``timedelta`` or in seconds. It counts from the submission, also over
-        retries and restarts. When it has passed, the job is ended and the task fails.
+        retries and restarts. When it has passed, the job is ended and the task fails. (templated)
     :param on_clear: what a clear of the task means for its job: ``"auto"`` as described above, ``"reattach"`` to adopt
         the job in any case, ``"rerun"`` to submit a new one in any case.
     :param on_unknown: what to do where the answer to a submission was lost and the API offers nothing to find the job
@@ -62,7 +63,7 @@ class TogetherJobOperator(BaseOperator):
     #: Name of the job kind.
     kind: ClassVar[str]
 
-    template_fields: Sequence[str] = ("together_conn_id", "budget")
+    template_fields: Sequence[str] = ("together_conn_id", "budget", "timeout", "poll_interval")
     operator_extra_links = (TogetherJobLink(),)
     ui_color = "#e8ebf9"
 
@@ -71,8 +72,8 @@ class TogetherJobOperator(BaseOperator):
         *,
         together_conn_id: str = TogetherHook.default_conn_name,
         deferrable: bool | None = None,
-        poll_interval: float = 15.0,
-        timeout: timedelta | float | None = None,
+        poll_interval: float | str = 15.0,
+        timeout: timedelta | float | str | None = None,
         on_clear: Literal["auto", "reattach", "rerun"] = "auto",
         on_unknown: Literal["fail", "create"] = "fail",
         wait: bool = True,
@@ -244,7 +245,7 @@ class TogetherJobOperator(BaseOperator):
             together_conn_id=self.together_conn_id,
             references=[str(reference) for reference in attempt.references],
             deadline=deadline,
-            interval=self.poll_interval,
+            interval=self._interval,
             on_clear=self.on_clear,
         )
         backstop = None if deadline is None else max(deadline - time.time(), 0.0) + _BACKSTOP_MARGIN
@@ -333,11 +334,15 @@ class TogetherJobOperator(BaseOperator):
     def _wait_policy(self, attempt: JobAttempt) -> WaitPolicy:
         from together_flows.jobs import WaitPolicy
 
-        return WaitPolicy(deadline=attempt.deadline(self._timeout_seconds), interval=self.poll_interval)
+        return WaitPolicy(deadline=attempt.deadline(self._timeout_seconds), interval=self._interval)
+
+    @property
+    def _interval(self) -> float:
+        return number(self.poll_interval, "poll_interval") or 15.0
 
     @property
     def _timeout_seconds(self) -> float | None:
-        return self.timeout.total_seconds() if isinstance(self.timeout, timedelta) else self.timeout
+        return self.timeout.total_seconds() if isinstance(self.timeout, timedelta) else number(self.timeout, "timeout")
 
     def _say(self, message: str, level: str) -> None:
         getattr(self.log, level)(message)

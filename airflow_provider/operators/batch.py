@@ -59,7 +59,9 @@ class TogetherBatchOperator(TogetherJobOperator):
     :param model: model for rows that name none. (templated)
     :param system: system message for rows that begin with none. (templated)
     :param endpoint: what the batch calls.
-    :param defaults: members of the body, such as ``{"max_tokens": 100}``, for rows that do not set them. (templated)
+    :param max_tokens: tokens to answer with at most, for rows that do not say. (templated)
+    :param defaults: further members of the body, such as ``{"temperature": 0}``, for rows that do not set them.
+        (templated)
     :param max_rows: most rows in one batch. The API takes 50,000.
     :param completion_window: ``24h``; the API takes nothing else.
     :param row_retries: how many times rows without an answer are sent again.
@@ -69,7 +71,7 @@ class TogetherBatchOperator(TogetherJobOperator):
     :param directory: working folder for the shards. It may be lost: what it holds is made again from the rows.
 
     It also takes what :class:`~airflow_provider.operators.base.TogetherJobOperator` takes. For ``budget`` the answers
-    are counted at the ``max_tokens`` of ``defaults``, and not at all where that is missing.
+    are counted at ``max_tokens``, and not at all where that is missing.
     """
 
     kind = "batch"
@@ -79,6 +81,7 @@ class TogetherBatchOperator(TogetherJobOperator):
         "output_path",
         "model",
         "system",
+        "max_tokens",
         "defaults",
         "max_failed_rows",
         "max_failed_share",
@@ -96,6 +99,7 @@ class TogetherBatchOperator(TogetherJobOperator):
         model: str | None = None,
         system: str | None = None,
         endpoint: str = "/v1/chat/completions",
+        max_tokens: int | str | None = None,
         defaults: Mapping[str, Any] | None = None,
         max_rows: int = 50_000,
         completion_window: str = "24h",
@@ -112,6 +116,7 @@ class TogetherBatchOperator(TogetherJobOperator):
         self.model = model
         self.system = system
         self.endpoint = endpoint
+        self.max_tokens = max_tokens
         self.defaults = defaults
         self.max_rows = max_rows
         self.completion_window = completion_window
@@ -180,7 +185,7 @@ class TogetherBatchOperator(TogetherJobOperator):
             return None
         report = validate(spec["input_path"], purpose="batch-api")
         models = report.models or (self.model or "",)
-        answers = int((self.defaults or {}).get("max_tokens") or 0) * report.rows
+        answers = int((self._defaults() or {}).get("max_tokens") or 0) * report.rows
         share = {model: report.approximate_tokens // len(models) for model in models}
         return batch_price(share, output_tokens_by_model=dict.fromkeys(models, answers // len(models)))
 
@@ -238,7 +243,7 @@ class TogetherBatchOperator(TogetherJobOperator):
             "model": self.model or None,
             "system": self.system or None,
             "endpoint": self.endpoint,
-            "defaults": self.defaults,
+            "defaults": self._defaults(),
             "max_rows": self.max_rows,
         }
         if self.input_file_id:
@@ -257,7 +262,7 @@ class TogetherBatchOperator(TogetherJobOperator):
         """The working folder. Other rows have another one, so that what lies there always fits."""
         task: Any = context["ti"]
         place = [task.dag_id, task.run_id, task.task_id, task.map_index]
-        wishes = [self.input_file_id, self.model, self.system, self.endpoint, self.defaults, self.max_rows]
+        wishes = [self.input_file_id, self.model, self.system, self.endpoint, self._defaults(), self.max_rows]
         text = json.dumps([place, wishes, self._identity()], sort_keys=True, default=str)
         shared = Path(tempfile.gettempdir()) / f"together-batches-{os.getuid()}"
         root = Path(self.directory) if self.directory else shared
@@ -274,6 +279,10 @@ class TogetherBatchOperator(TogetherJobOperator):
         return [
             {"input_path": str(shard.path), "input_sha256": shard.sha256, **self._manner()} for shard in batch.shards
         ]
+
+    def _defaults(self) -> dict[str, Any] | None:
+        most = number(self.max_tokens, "max_tokens")
+        return {**(self.defaults or {}), **({} if most is None else {"max_tokens": int(most)})} or None
 
     def _manner(self) -> dict[str, Any]:
         return given(self, ("endpoint", "completion_window"))

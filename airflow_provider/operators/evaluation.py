@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow.sdk import literal
+
 from airflow_provider.attempt import Ending, JobAttempt
 from airflow_provider.operators.base import TogetherJobOperator, given
-from airflow_provider.storage import fetch, written_to
+from airflow_provider.storage import download, fetch
 from together_flows.errors import ArgumentInvalid
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ _PARAMETERS = (
     "model_a",
     "model_b",
 )
+_TEMPLATES = ("system_template", "input_template")
 _MODELS = ("judge", "model_to_evaluate", "model_a", "model_b")
 
 
@@ -48,8 +51,8 @@ class TogetherEvaluationOperator(TogetherJobOperator):
             pass_threshold=7,
         )
 
-    Templates for the judge and the model are for Together AI, so that Airflow leaves ``judge``, ``model_to_evaluate``,
-    ``model_a``, ``model_b`` and ``parameters`` alone, except for the names of the models in them, which are templated.
+    Every ``system_template`` and ``input_template`` is for Together AI, so that Airflow leaves it as it is. The rest of
+    the models, such as their names and tokens, it renders.
 
     Returns ``id``, ``type``, ``results`` (such as ``results["aggregated_scores"]["mean_score"]``), ``result_file_id``,
     ``result_path``, ``reference`` and ``url``; each is an XCom of its own too. The API has no way to cancel an
@@ -57,19 +60,19 @@ class TogetherEvaluationOperator(TogetherJobOperator):
 
     :param evaluation_type: ``classify``, ``score`` or ``compare``. (templated)
     :param judge: the model that judges: ``model``, ``system_template``, and ``model_source``, which is ``serverless``
-        unless given.
+        unless given. (templated)
     :param input_file_id: id of a file uploaded for evaluations. (templated)
     :param input_path: a file to check and upload instead: a path as the worker sees it, or a URL that
         ``ObjectStoragePath`` understands. (templated)
-    :param model_to_evaluate: a model, or the name of the column that holds ready answers.
-    :param model_a: for ``compare``: a model, or the name of a column.
-    :param model_b: for ``compare``: the other one.
+    :param model_to_evaluate: a model, or the name of the column that holds ready answers. (templated)
+    :param model_a: for ``compare``: a model, or the name of a column. (templated)
+    :param model_b: for ``compare``: the other one. (templated)
     :param labels: for ``classify``: the labels. (templated)
     :param pass_labels: for ``classify``: those that count as passed. (templated)
     :param min_score: for ``score``: the lowest score. (templated)
     :param max_score: for ``score``: the highest score. (templated)
     :param pass_threshold: for ``score``: the score from which a row has passed. (templated)
-    :param parameters: the API's own ``parameters``, in place of or beside the arguments above, which win.
+    :param parameters: the API's own ``parameters``, in place of or beside the arguments above, which win. (templated)
     :param result_path: where the judged rows go, if they are wanted: a path as the worker sees it, or a URL that
         ``ObjectStoragePath`` understands. (templated)
 
@@ -81,15 +84,12 @@ class TogetherEvaluationOperator(TogetherJobOperator):
         "evaluation_type",
         "input_file_id",
         "input_path",
-        "labels",
-        "pass_labels",
-        "min_score",
-        "max_score",
-        "pass_threshold",
+        *_PARAMETERS,
+        "parameters",
         "result_path",
-        "model_names",
         *TogetherJobOperator.template_fields,
     )
+    template_fields_renderers = dict.fromkeys((*_MODELS, "parameters"), "json")
 
     def __init__(
         self,
@@ -112,27 +112,26 @@ class TogetherEvaluationOperator(TogetherJobOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.evaluation_type = evaluation_type
-        self.judge = judge
+        self.judge = _left_alone(judge)
         self.input_file_id = input_file_id
         self.input_path = input_path
-        self.model_to_evaluate = model_to_evaluate
-        self.model_a = model_a
-        self.model_b = model_b
+        self.model_to_evaluate = _left_alone(model_to_evaluate)
+        self.model_a = _left_alone(model_a)
+        self.model_b = _left_alone(model_b)
         self.labels = labels
         self.pass_labels = pass_labels
         self.min_score = min_score
         self.max_score = max_score
         self.pass_threshold = pass_threshold
-        self.parameters = parameters
+        self.parameters = _left_alone(parameters)
         self.result_path = result_path
-        self.model_names = {name: _model_name(getattr(self, name)) for name in _MODELS}
 
     def job_specs(self, context: Context) -> Sequence[Spec]:
         """The evaluation, with its data either on the server or in a local file known by its content."""
         parameters = {**(self.parameters or {}), **given(self, _PARAMETERS)}
         for name in _MODELS:
             if isinstance(parameters.get(name), Mapping):
-                parameters[name] = self._model(name, parameters[name])
+                parameters[name] = _complete(parameters[name])
         spec: dict[str, Any] = {"type": self.evaluation_type, "parameters": parameters}
         if bool(self.input_path) == bool(self.input_file_id or parameters.get("input_data_file_path")):
             raise ArgumentInvalid(
@@ -151,9 +150,8 @@ class TogetherEvaluationOperator(TogetherJobOperator):
         if self.result_path and manifest.get("result_file_id"):
             from together_flows.api import files
 
-            with written_to(self.result_path, self.scratch) as target:
-                self.hook.client.download(files.content(manifest["result_file_id"]), target)
-            manifest["result_path"] = self.result_path
+            judged = download(self.hook.client, files.content(manifest["result_file_id"]), self.result_path)
+            manifest["result_path"] = judged["path"]
         return manifest
 
     def _checked_input(self, location: str, parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -165,22 +163,26 @@ class TogetherEvaluationOperator(TogetherJobOperator):
         self.log.info("%s is fine: %d rows with the columns %s.", location, report.rows, ", ".join(report.columns))
         return {"input_path": str(local), "input_sha256": report.sha256}
 
-    def _model(self, name: str, model: Mapping[str, Any]) -> dict[str, Any]:
-        """A model with its rendered name and its usual source; its token is hidden from logs and fingerprints."""
-        from pydantic import SecretStr
 
-        complete = {"model_source": "serverless", **model}
-        if self.model_names.get(name):
-            complete["model"] = self.model_names[name]
-        token = complete.get("external_api_token")
-        if isinstance(token, str):
-            complete["external_api_token"] = SecretStr(token)
-        return complete
+def _complete(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model with its usual source, and with its token hidden from logs and fingerprints."""
+    from pydantic import SecretStr
+
+    complete = {"model_source": "serverless", **model}
+    token = complete.get("external_api_token")
+    if isinstance(token, str):
+        complete["external_api_token"] = SecretStr(token)
+    return complete
 
 
-def _model_name(model: Mapping[str, Any] | str | None) -> Any:
-    """The part of a model that Airflow may render; an XCom of an upstream task, say."""
-    return model.get("model") if isinstance(model, Mapping) else None
+def _left_alone(value: Any) -> Any:
+    """The same value, in which Airflow renders everything but the templates that are Together AI's."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: literal(part) if key in _TEMPLATES and isinstance(part, str) else _left_alone(part)
+        for key, part in value.items()
+    }
 
 
 def _columns_used(parameters: Mapping[str, Any]) -> set[str]:
@@ -193,7 +195,7 @@ def _columns_used(parameters: Mapping[str, Any]) -> set[str]:
         if isinstance(model, str):
             used.add(model)
             continue
-        for field in ("system_template", "input_template"):
+        for field in _TEMPLATES:
             template = (model or {}).get(field)
             if not isinstance(template, str):
                 continue

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -13,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider.failures import raise_for_airflow
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import TogetherJobOperator, given
-from airflow_provider.storage import fetch, written_to
+from airflow_provider.storage import download, fetch
 from together_flows.errors import TogetherError
 
 if TYPE_CHECKING:
@@ -84,8 +82,8 @@ class TogetherDownloadFileOperator(BaseOperator):
     Returns ``path`` and ``bytes``.
 
     :param file_id: the file. (templated)
-    :param output_path: where it goes: a path as the worker sees it, or a URL that ``ObjectStoragePath`` understands.
-        (templated)
+    :param output_path: where it goes: a path as the worker sees it, or a URL that ``ObjectStoragePath`` understands. A
+        folder ends in a slash; the server then names the file. (templated)
     :param together_conn_id: id of the Airflow connection. (templated)
     """
 
@@ -116,12 +114,6 @@ class TogetherDownloadFileOperator(BaseOperator):
         from together_flows.api import files
 
         try:
-            with (
-                tempfile.TemporaryDirectory(prefix="together-download-") as scratch,
-                written_to(self.output_path, Path(scratch)) as target,
-            ):
-                self.hook.client.download(files.content(self.file_id), target)
-                size = target.stat().st_size
+            return download(self.hook.client, files.content(self.file_id), self.output_path)
         except TogetherError as error:
             raise_for_airflow(error)
-        return {"path": self.output_path, "bytes": size}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -13,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider.failures import raise_for_airflow
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import TogetherJobOperator, given
-from airflow_provider.storage import written_to
+from airflow_provider.storage import download
 from together_flows.errors import TogetherError
 
 if TYPE_CHECKING:
@@ -200,7 +198,7 @@ class TogetherDownloadModelOperator(BaseOperator):
 
     :param ft_id: the fine-tuning job. (templated)
     :param output_path: where the archive goes: a path as the worker sees it, or a URL that ``ObjectStoragePath``
-        understands. (templated)
+        understands. A folder ends in a slash; the server then names the file. (templated)
     :param checkpoint: ``merged`` or ``adapter`` for a LoRA job, ``model_output_path`` for a full one. (templated)
     :param checkpoint_step: a checkpoint's step; ``checkpoint`` then does not count. (templated)
     :param together_conn_id: id of the Airflow connection. (templated)
@@ -238,12 +236,6 @@ class TogetherDownloadModelOperator(BaseOperator):
 
         try:
             wanted = finetune.download(**given(self, ("ft_id", "checkpoint", "checkpoint_step")))
-            with (
-                tempfile.TemporaryDirectory(prefix="together-model-") as scratch,
-                written_to(self.output_path, Path(scratch)) as target,
-            ):
-                self.hook.client.download(wanted, target)
-                size = target.stat().st_size
+            return download(self.hook.client, wanted, self.output_path)
         except TogetherError as error:
             raise_for_airflow(error)
-        return {"path": self.output_path, "bytes": size}

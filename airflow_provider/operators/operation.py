@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider.failures import raise_for_airflow
 from airflow_provider.hooks.together import TogetherHook
-from airflow_provider.storage import written_to
+from airflow_provider.storage import download, written_to
 from together_flows.errors import ArgumentInvalid, TogetherError
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class TogetherOperator(BaseOperator):
         try:
             operation = self._operation()
             if operation.reply is Reply.BYTES:
-                return self._download(operation)
+                return download(self.hook.client, operation, self._output_path("is a file"))
             return self._kept(self.hook.client.send(operation.untyped()))
         except TogetherError as error:
             raise_for_airflow(error)
@@ -109,26 +108,19 @@ class TogetherOperator(BaseOperator):
             )
         return entry.function(**(self.arguments or {}))
 
-    def _download(self, operation: Operation[bytes]) -> dict[str, Any]:
-        with self._output("is a file") as target:
-            self.hook.client.download(operation, target)
-            size = target.stat().st_size
-        return {"path": self.output_path, "bytes": size}
-
     def _kept(self, answer: Any) -> Any:
         text = json.dumps(answer, ensure_ascii=False, default=str).encode()
         if not self.output_path and len(text) <= _XCOM_LIMIT:
             return json.loads(text)
-        with self._output(f"has {len(text)} bytes, too many for an XCom") as target:
-            target.write_bytes(text)
-        return {"path": self.output_path, "bytes": len(text)}
-
-    @contextmanager
-    def _output(self, why: str) -> Iterator[Path]:
-        if not self.output_path:
-            raise ArgumentInvalid(f"The answer to {self.operation} {why}.", mend="Give it an output_path.")
+        location = self._output_path(f"has {len(text)} bytes, too many for an XCom")
         with (
             tempfile.TemporaryDirectory(prefix="together-answer-") as scratch,
-            written_to(self.output_path, Path(scratch)) as target,
+            written_to(location, Path(scratch)) as target,
         ):
-            yield target
+            target.write_bytes(text)
+        return {"path": location, "bytes": len(text)}
+
+    def _output_path(self, why: str) -> str:
+        if not self.output_path:
+            raise ArgumentInvalid(f"The answer to {self.operation} {why}.", mend="Give it an output_path.")
+        return self.output_path

@@ -35,7 +35,7 @@ with DAG(
         output_path="{{ params.output_path }}",
         model="{{ params.model }}",
         system="{{ params.system }}",
-        defaults={"max_tokens": "{{ params.max_tokens }}"},
+        max_tokens="{{ params.max_tokens }}",
         budget="{{ params.budget }}",
         max_failed_share="{{ params.max_failed_share }}",
         deferrable=True,
