@@ -46,7 +46,9 @@ def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_u
             return (yield from _conclude_done(kind, reference, status, page))
         case Expired():
             last = yield from end_job(kind, reference.id)
-            yield from remember(TaskOutcome.FAILED, last.state if last.state.is_final else JobState.CANCELLED)
+            # A job that was told to end is as good as ended. One that cannot be told goes on, and a retry adopts it.
+            ended = kind.end is not None and not last.state.is_final
+            yield from remember(TaskOutcome.FAILED, JobState.CANCELLED if ended else last.state)
             raise WaitTimeout(
                 f"The {kind.noun} {reference.id} was not done by the deadline. {_what_became_of_it(kind, last)}",
                 reference=str(reference),
@@ -62,6 +64,9 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
     if full.state is JobState.SUCCEEDED:
         yield from remember(TaskOutcome.SUCCEEDED, full.state)
         return kind.manifest(full.row)
+    last = full
+    if full.state not in kind.over and full.state is not JobState.CANCELLED:
+        last = yield from end_job(kind, reference.id)  # it has failed, and would bill all the same
     yield from remember(TaskOutcome.FAILED, full.state)
     if full.state is JobState.CANCELLED:
         raise JobCancelled(
@@ -75,17 +80,18 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
         f"The {kind.noun} {reference.id} ended as {full.raw}: {words}.".replace("..", "."),
         reference=str(reference),
         status=full.row,
-        mend=f"It does not run any more; a retry submits a new one. {page}",
+        mend=f"{_what_is_left_of_it(kind, last)} a retry submits a new one. {page}",
         retryable=not kind.lasting(full.row),
     )
 
 
 def _full(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[JobStatus]:
-    """The whole row: lists show less of a job than a read of its own."""
+    """The whole row: lists show less of a job than a read of its own. That it was final stands, should the read lag."""
     try:
-        return kind.status((yield Send(kind.read(reference.id).untyped())), reference.id)
+        full = kind.status((yield Send(kind.read(reference.id).untyped())), reference.id)
     except NotFound:
         return status
+    return full if full.state.is_final else replace(status, row=full.row)
 
 
 def _words(kind: JobKind, status: JobStatus) -> Steps[str]:
@@ -104,6 +110,12 @@ def _what_became_of_it(kind: JobKind, last: JobStatus) -> str:
     if kind.end is None:
         return f"The API cannot cancel it: {kind.end_note}"
     return "It was cancelled." if last.state.is_final else f"It was told to end and is {last.raw}."
+
+
+def _what_is_left_of_it(kind: JobKind, last: JobStatus) -> str:
+    if last.state is JobState.CANCELLED or last.state in kind.over:
+        return "It does not run any more;"
+    return f"It was told to end, is {last.raw} and may still bill;"
 
 
 def remember(outcome: TaskOutcome, job_state: JobState | None) -> Steps[None]:

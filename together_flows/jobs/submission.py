@@ -158,10 +158,10 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
     decision = decide(record, inputs, policy)
     if isinstance(decision, Adopt):
         assert record is not None
-        why_not = yield from _why_not_adopt(kind, record, decision)
-        if not why_not:
+        instead = yield from _instead_of_adopting(kind, record, decision)
+        if instead is None:
             return (yield from _adopt(record, policy, decision))
-        decision = Create(why=why_not)
+        decision = instead
     if isinstance(decision, LookFor):
         assert record is not None
         found = yield from _look_for(kind, record, spec, policy)
@@ -187,16 +187,17 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
     return (yield from _create(kind, spec, record, policy))
 
 
-def _why_not_adopt(kind: JobKind, record: JobRecord, decision: Adopt) -> Steps[str]:
-    """Why the recorded job is of no use any more; empty while it is."""
+def _instead_of_adopting(kind: JobKind, record: JobRecord, decision: Adopt) -> Steps[Create | None]:
+    """What to do because the recorded job is of no use any more; `None` while it is."""
     status = yield from look(kind, record.reference.id)
     if status is None:
-        return f"{record.reference} does not exist any more"
+        return Create(why=f"{record.reference} does not exist any more")
+    ends = None if status.state in kind.over else record.id
     if status.state in (JobState.FAILED, JobState.EXPIRED):
-        return f"{record.reference} has ended as {status.raw}"
+        return Create(ends, why=f"{record.reference} has ended as {status.raw}")
     if status.state is JobState.CANCELLED and decision.across_clear:
-        return f"{record.reference} was cancelled before the task was cleared"
-    return ""
+        return Create(ends, why=f"{record.reference} was cancelled before the task was cleared")
+    return None
 
 
 def _adopt(record: JobRecord, policy: SubmissionPolicy, decision: Adopt) -> Steps[JobRecord]:
@@ -234,7 +235,7 @@ def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPoli
         else:
             found = kind.whole_id(kind.new_id(answer), spec)
             if lost:  # the creation before may have taken effect late, and one of the two is then too many
-                found = (yield from _find_again(kind, record, spec)) or found
+                yield from _find_again(kind, record, spec, keep=found)
         if found:
             return (yield from _submitted(record, found, policy))
     raise SubmissionUnknown(
@@ -244,10 +245,10 @@ def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPoli
     )
 
 
-def _find_again(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
+def _find_again(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = None) -> Steps[str | None]:
     if kind.repeatable or not _can_find(kind, record):
         return None
-    return (yield from _find(kind, record, spec))
+    return (yield from _find(kind, record, spec, keep=keep))
 
 
 def _submitted(record: JobRecord, job_id: str, policy: SubmissionPolicy) -> Steps[JobRecord]:
@@ -316,7 +317,15 @@ def _can_find(kind: JobKind, record: JobRecord) -> bool:
     return kind.carries is not None and kind.list_all is not None and (bool(record.facts) or not kind.needs_facts)
 
 
-def _find(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
+def _find(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = None) -> Steps[str | None]:
+    """The id of the one job that carries the record's marker. If there are more, all but one are ended.
+
+    Args:
+        kind: the record's kind.
+        record: what the submission left.
+        spec: its specification.
+        keep: the one to keep, where its id is known. It may not show in the list yet.
+    """
     assert kind.carries is not None
     found: list[str] = []
     for row in (yield from _rows(kind, record)):
@@ -330,10 +339,12 @@ def _find(kind: JobKind, record: JobRecord, spec: Spec) -> Steps[str | None]:
                 continue
         if kind.carries(full, record.marker, record.facts):
             found.append(kind.id_of(row))
-    for extra in found[1:]:
-        yield Log(f"{kind.name}:{extra} carries the same marker as {found[0]}; it is ended.", "warning")
-        yield from end_job(kind, extra)
-    return found[0] if found else None
+    keep = keep or next(iter(found), None)
+    for extra in found:
+        if extra != keep:
+            yield Log(f"{kind.name}:{extra} carries the same marker as {keep}; it is ended.", "warning")
+            yield from end_job(kind, extra)
+    return keep
 
 
 def _rows(kind: JobKind, record: JobRecord) -> Steps[Sequence[Row]]:

@@ -78,7 +78,7 @@ def test_a_death_never_makes_a_second_job_of_a_kind_that_cannot_be_found(
             account.submit(dies_at=step, after=after)
         if account.records and account.records["task"].phase is Phase.INTENT:
             unknown += 1
-            with pytest.raises(SubmissionUnknown, match="nothing to find it by.*on_clear="):
+            with pytest.raises(SubmissionUnknown, match=r"nothing to find it by.*on_clear="):
                 account.submit()
         else:
             assert account.own_ids(account.submit()) == set(account.made())
@@ -168,6 +168,16 @@ def test_a_refusal_after_a_lost_creation_does_not_make_it_forgotten(name: str, t
     account.remote.now += 600
     record = account.submit()
     assert account.made() == [record.id]
+
+
+@pytest.mark.parametrize("late", range(0, 100, 3))
+@pytest.mark.parametrize("shows_after", [0.0, 4.0, 29.0])
+def test_of_two_creations_that_both_took_effect_one_is_ended(late: int, shows_after: float, tmp_path: Path) -> None:
+    account = Account("fine_tune", tmp_path, lost_answers=1, late=late, shows_after=shows_after, call_seconds=4.0)
+    record = account.submit()
+    first = next(iter(account.remote.jobs.values()))
+    if account.remote.now >= first.created + shows_after:
+        assert account.remote.running() == [record.id]
 
 
 class TestDeploymentsHaveUniqueNames:

@@ -37,6 +37,7 @@ class Remote:
 
     Attributes:
         now: the time that everybody agrees on.
+        call_seconds: how long each call takes before it has an effect.
         shows_after: seconds until a created job shows in a list.
         lost_answers: how many of the next creations take effect and answer nothing.
         lost_requests: how many of the next creations answer nothing and take no effect.
@@ -45,12 +46,14 @@ class Remote:
     """
 
     now: float = 1_000.0
+    call_seconds: float = 0.0
     shows_after: float = 0.0
     lost_answers: int = 0
     lost_requests: int = 0
     late: float = 0.0
     jobs: dict[str, RemoteJob] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     refuse: Callable[[Operation[Any]], TogetherError | None] = lambda operation: None
@@ -58,10 +61,11 @@ class Remote:
 
     def perform(self, operation: Operation[Any]) -> Any:
         self.sent.append(operation.name)
+        self.now += self.call_seconds
         if refusal := self.refuse(operation):
             raise refusal
         if operation.name == "fine_tunes.list_events":
-            return {"data": []}
+            return {"data": self.events}
         if operation.name == "files.retrieve":
             return self._file(operation.path.rpartition("/")[2])
         kind, surface = surface_of(operation.name)
