@@ -62,8 +62,11 @@ def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_u
 def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, page: str) -> Steps[dict[str, Any]]:
     full = yield from _full(kind, reference, status)
     if full.state is JobState.SUCCEEDED:
-        yield from remember(TaskOutcome.SUCCEEDED, full.state)
-        return kind.manifest(full.row)
+        record = yield from remember(TaskOutcome.SUCCEEDED, full.state)
+        manifest = kind.manifest(full.row)
+        if record is not None and record.estimated_usd is not None:
+            manifest["estimated_price_usd"] = record.estimated_usd
+        return manifest
     last = full
     if full.state not in kind.over and full.state is not JobState.CANCELLED:
         last = yield from end_job(kind, reference.id)  # it has failed, and would bill all the same
@@ -118,11 +121,14 @@ def _what_is_left_of_it(kind: JobKind, last: JobStatus) -> str:
     return f"It was told to end, is {last.raw} and may still bill;"
 
 
-def remember(outcome: TaskOutcome, job_state: JobState | None) -> Steps[None]:
-    """Steps that write the task's last word into the record, if there is one."""
+def remember(outcome: TaskOutcome, job_state: JobState | None) -> Steps[JobRecord | None]:
+    """Steps that write the task's last word into the record, if there is one, and answer with it."""
     record: JobRecord | None = yield Load()
-    if record is not None:
-        yield Save(replace(record, phase=Phase.ENDED, outcome=outcome, job_state=job_state or record.job_state))
+    if record is None:
+        return None
+    ended = replace(record, phase=Phase.ENDED, outcome=outcome, job_state=job_state or record.job_state)
+    yield Save(ended)
+    return ended
 
 
 def outcome_to_event(reference: JobReference, outcome: Outcome) -> dict[str, Any]:

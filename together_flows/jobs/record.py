@@ -60,6 +60,7 @@ class JobRecord:
         id: the job's id, from phase `submitted` on.
         facts: what `prepare` found out that is needed to find the job again, such as the id of its own input file.
         adopted_at: when a clear's new attempt took over the job of the attempt before; `None` if none did.
+        estimated_usd: what the job was estimated to cost before it was submitted, in US dollars, where that was asked.
         outcome: the task's last word.
         job_state: the job's last known state.
     """
@@ -73,6 +74,7 @@ class JobRecord:
     id: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     adopted_at: float | None = None
+    estimated_usd: float | None = None
     outcome: TaskOutcome | None = None
     job_state: JobState | None = None
 

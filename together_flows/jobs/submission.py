@@ -59,6 +59,7 @@ class SubmissionPolicy:
         on_unknown: what to do where a lost job cannot be looked for: `"fail"`, or `"create"` and perhaps pay twice.
         settle: seconds after a lost answer within which a created job must show up in the list.
         replace: start again, whatever the record says.
+        estimated_usd: what a new job is estimated to cost, in US dollars, to be kept with its record.
     """
 
     generation: int = 0
@@ -66,6 +67,7 @@ class SubmissionPolicy:
     on_unknown: OnUnknown = "fail"
     settle: float = 30.0
     replace: bool = False
+    estimated_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,13 @@ def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPoli
     if kind.prepare:
         prepared = yield from kind.prepare(spec, record.marker)
     now: float = yield Now()
-    record = record.advanced(Phase.INTENT, facts=prepared.facts, intent_at=now, generation=policy.generation)
+    record = record.advanced(
+        Phase.INTENT,
+        facts=prepared.facts,
+        intent_at=now,
+        generation=policy.generation,
+        estimated_usd=policy.estimated_usd,
+    )
     step = kind.create(kind.mark(prepared.spec, record.marker))
     yield Save(record)
     for _ in range(_CREATIONS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from together_flows.client import async_client_for, client_for
 from together_flows.jobs import (
@@ -25,7 +25,7 @@ from together_flows.jobs.steps import Load, Log, Steps
 from together_flows.jobs.submission import Create, OnUnknown, Resume, decide, submission
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
-from together_flows.prefect.interruption import asettle, settle
+from together_flows.prefect.interruption import asettle, kept_under, settle
 from together_flows.prefect.records import key_of, store_of
 from together_flows.prefect.secret_arguments import with_secrets
 from together_flows.prefect.view import announce, ashow_link, run_logger, show_link
@@ -76,17 +76,18 @@ class _Intention:
     def steps(self, money: Money | None, on_unknown: OnUnknown) -> Steps[JobRecord]:
         policy = SubmissionPolicy(on_unknown=on_unknown)
         if money is not None:
-            yield from self._check_budget(money, policy)
+            policy = replace(policy, estimated_usd=(yield from self._check_budget(money, policy)))
         return (yield from submission(self.kind, self.spec, policy))
 
-    def _check_budget(self, money: Money, policy: SubmissionPolicy) -> Steps[None]:
+    def _check_budget(self, money: Money, policy: SubmissionPolicy) -> Steps[float | None]:
         """Stop before money is spent. A job that was submitted already is not stopped by its own price."""
         record: JobRecord | None = yield Load()
         if not isinstance(decide(record, self.kind.fingerprint(self.spec), policy), Create | Resume):
-            return
+            return None
         estimate = yield from money.price(self.spec)
         yield Log(f"Estimated price: ${estimate.usd:.2f} ({estimate.basis}); budget ${money.budget:.2f}.", "info")
         check_budget(estimate, money.budget)
+        return estimate.usd
 
 
 def submit(
@@ -114,7 +115,7 @@ def submit(
     except Exception:
         raise
     except BaseException:
-        settle(account, wanted.store, wanted.key, wanted.owner.flow_run_id)
+        settle(account, wanted.owner, lambda: kept_under(wanted.store, wanted.key))
         raise
     page = page_for(record.reference, account)
     show_link(record.reference, page)
@@ -139,7 +140,7 @@ async def asubmit(
     except Exception:
         raise
     except BaseException:
-        await asettle(account, wanted.store, wanted.key, wanted.owner.flow_run_id)
+        await asettle(account, wanted.owner, lambda: kept_under(wanted.store, wanted.key))
         raise
     page = page_for(record.reference, account)
     await ashow_link(record.reference, page)

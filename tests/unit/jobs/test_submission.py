@@ -12,6 +12,7 @@ from tests.unit.jobs.world import Crash, Process, Remote
 from together_flows.errors import ArgumentInvalid, BadRequest, SubmissionUnknown
 from together_flows.jobs.kind import kind_named
 from together_flows.jobs.model import JobState
+from together_flows.jobs.outcome import conclude
 from together_flows.jobs.record import JobRecord, Phase, TaskOutcome, fingerprint
 from together_flows.jobs.submission import (
     Adopt,
@@ -23,6 +24,7 @@ from together_flows.jobs.submission import (
     killed_by_the_clear,
     submission,
 )
+from together_flows.jobs.waiting import Done
 
 SPEC = {"training_file": "file-1", "model": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", "n_epochs": 1}
 INPUTS = fingerprint("fine_tune", SPEC)
@@ -240,3 +242,14 @@ class TestEndpoint:
         Process(remote, records).drive(submission(kind, self.SPEC, SubmissionPolicy()))
         new = Process(remote, records).drive(submission(kind, {**self.SPEC, "inactive_timeout": 5}, SubmissionPolicy()))
         assert list(remote.jobs) == [new.id]
+
+
+def test_what_a_job_was_estimated_to_cost_comes_back_with_its_result() -> None:
+    remote, records = Remote(), {}
+    kind = kind_named("fine_tune")
+    process = Process(remote, records)
+    record = process.drive(submission(kind, SPEC, SubmissionPolicy(estimated_usd=4.25)))
+    remote.finish(record.id or "", "completed")
+    adopted = process.drive(submission(kind, SPEC, SubmissionPolicy()))
+    status = kind.status(remote.row(remote.jobs[record.id or ""]))
+    assert process.drive(conclude(kind, adopted.reference, Done(status)))["estimated_price_usd"] == 4.25

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from together_flows.errors import GateNotPassed
+from together_flows.jobs.pipeline import PipelineSummary, check_gain, mean_score, score_parameters
 from together_flows.prefect.hooks import together_flow
 from together_flows.prefect.tasks import (
     abatch,
@@ -26,11 +25,6 @@ from together_flows.prefect.waits import POLL_INTERVAL
 
 __all__ = ["fine_tune_pipeline", "gate", "summary"]
 
-_JUDGE = (
-    "You grade answers. Compare the answer with the reference and give a score from 0, entirely wrong, to 10, as good "
-    "as the reference. Reference: {{{{ {reference} }}}}"
-)
-
 
 @together_flow(name="together-fine-tune-pipeline")
 async def fine_tune_pipeline(
@@ -41,14 +35,16 @@ async def fine_tune_pipeline(
     prompts_path: str,
     output_folder: str,
     validation_path: str | None = None,
-    model: str = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference",
+    model: str = "Qwen/Qwen3-8B",
     judge_model: str = "meta-llama/Llama-3.3-70B-Instruct-Turbo",
     n_epochs: int = 1,
+    suffix: str = "tuned",
     budget: float | None = None,
-    margin: float = 0.0,
+    margin: float = 0.5,
     hardware: str = "1x_nvidia_h100_80gb_sxm",
-    prompt_column: str = "prompt",
+    prompt_column: str = "question",
     reference_column: str = "reference",
+    system: str = "Answer the question in one short paragraph.",
     max_tokens: int = 256,
     wait_timeout: float | None = None,
     poll_interval: float = POLL_INTERVAL,
@@ -67,11 +63,13 @@ async def fine_tune_pipeline(
         model: base model.
         judge_model: model that scores the answers, from 0 to 10.
         n_epochs: passes over the training file.
+        suffix: joins the tuned model's name.
         budget: US dollars that the training may cost; no limit of ours when left out.
         margin: points of the mean score by which the tuned model must be better than the base model.
         hardware: what the endpoint runs on.
         prompt_column: column of the held-out file that is asked.
         reference_column: column of the held-out file with the right answer.
+        system: what the models are told before each question.
         max_tokens: most tokens of an answer.
         wait_timeout: seconds that any single job may take.
         poll_interval: seconds between two looks, in the long run.
@@ -86,19 +84,27 @@ async def fine_tune_pipeline(
     waits: dict[str, Any] = {"wait_timeout": wait_timeout, "poll_interval": poll_interval}
     folder = Path(output_folder)
 
-    async def upload(name: str, path: str, purpose: Any) -> str:
-        file = await _named(aupload_file, f"upload_{name}")(credentials, path, purpose=purpose, **waits)
-        return str(file["file_id"])
+    async def upload(name: str, path: str, purpose: Any) -> dict[str, Any]:
+        file: dict[str, Any] = await _named(aupload_file, f"upload_{name}")(credentials, path, purpose=purpose, **waits)
+        return file
 
     async def score(name: str, asked: str) -> float:
         evaluation = await _named(aevaluate, f"evaluate_{name}")(
             credentials,
             type="score",
-            parameters=_judging(asked, judge_model, heldout, prompt_column, reference_column, max_tokens),
+            parameters=score_parameters(
+                asked,
+                judge_model=judge_model,
+                held_out_file=heldout["file_id"],
+                prompt_column=prompt_column,
+                reference_column=reference_column,
+                system=system,
+                max_tokens=max_tokens,
+            ),
             result_path=str(folder / f"evaluation_{name}.jsonl"),
             **waits,
         )
-        return float(evaluation["results"]["aggregated_scores"]["mean_score"])
+        return mean_score(evaluation)
 
     uploads = [upload("training", training_path, "fine-tune"), upload("heldout", heldout_path, "eval")]
     if validation_path:
@@ -107,71 +113,54 @@ async def fine_tune_pipeline(
     tuned = await _named(afine_tune, "fine_tune")(
         credentials,
         budget=budget,
-        training_file=training,
-        validation_file=validation[0] if validation else None,
+        training_file=training["file_id"],
+        validation_file=validation[0]["file_id"] if validation else None,
         n_evals=1 if validation else None,
         model=model,
         n_epochs=n_epochs,
+        suffix=suffix,
         **waits,
     )
     base_score, tuned_score = await asyncio.gather(score("base", model), score("tuned", tuned["model"]))
     await _named(gate, "gate")(base_score, tuned_score, margin)
     async with aendpoint(credentials, model=tuned["model"], hardware=hardware, **waits) as served:
         answer = await _named(smoke_request, "smoke_request")(credentials, served["name"], max_tokens)
-        results = await _named(abatch, "batch")(
+        answered = await _named(abatch, "batch")(
             credentials,
             prompts_path,
-            str(folder / "results.jsonl"),
-            model=tuned["model"],
+            str(folder / "batch_results.jsonl"),
+            model=served["name"],
+            system=system,
             defaults={"max_tokens": max_tokens},
             **waits,
         )
     archive = await _named(adownload_model, "download_model")(credentials, tuned["id"], f"{folder / 'model'}/")
-    facts: dict[str, Any] = await _named(summary, "summary")(
-        {
-            "model": tuned["model"],
-            "base_model": model,
-            "fine_tune": tuned["id"],
-            "price_usd": tuned["price_usd"],
-            "base_score": base_score,
-            "tuned_score": tuned_score,
-            "endpoint": served["id"],
-            "smoke_answer": answer,
-            "batch": results,
-            "archive": archive,
-        },
-        output_folder,
+    facts = PipelineSummary(
+        base_model=model,
+        model=tuned["model"],
+        fine_tune=tuned["id"],
+        training_rows=training["rows"],
+        tokens=tuned["tokens"],
+        estimated_price_usd=tuned.get("estimated_price_usd"),
+        price_usd=tuned["price_usd"],
+        base_score=base_score,
+        tuned_score=tuned_score,
+        endpoint=served["id"],
+        endpoint_name=served["name"],
+        endpoint_ended=True,  # its context manager has confirmed it, or raised
+        smoke_answer=answer,
+        batch_rows=answered["rows"],
+        batch_succeeded=answered["succeeded"],
+        batch_failed=answered["failed"] + answered["missing"],
+        results=answered["output_path"],
+        archive=archive,
     )
-    return facts
+    return await _named(summary, "summary")(facts, output_folder)  # type: ignore[no-any-return] # the task's own
 
 
 def _named(step: Any, name: str) -> Any:
     """A task whose run carries the step's name."""
     return step.with_options(task_run_name=name)
-
-
-def _judging(
-    asked: str, judge: str, heldout: str, prompt_column: str, reference_column: str, max_tokens: int
-) -> dict[str, Any]:
-    return {
-        "judge": {
-            "model": judge,
-            "model_source": "serverless",
-            "system_template": _JUDGE.format(reference=reference_column),
-        },
-        "min_score": 0.0,
-        "max_score": 10.0,
-        "pass_threshold": 5.0,
-        "input_data_file_path": heldout,
-        "model_to_evaluate": {
-            "model": asked,
-            "model_source": "serverless",
-            "system_template": "Answer the question.",
-            "input_template": f"{{{{ {prompt_column} }}}}",
-            "max_tokens": max_tokens,
-            "temperature": 0.0,
-        },
-    }
 
 
 @task(cache_policy=NO_CACHE)
@@ -181,14 +170,7 @@ async def gate(base_score: float, tuned_score: float, margin: float) -> float:
     Raises:
         GateNotPassed: it is not.
     """
-    gain = tuned_score - base_score
-    if gain < margin or gain <= 0:
-        raise GateNotPassed(
-            f"The tuned model scores {tuned_score:.2f} and the base model {base_score:.2f}: a gain of {gain:+.2f}, "
-            f"where {margin:.2f} is asked for. Nothing was deployed.",
-            mend="Train longer or on more rows, or lower the margin.",
-        )
-    return gain
+    return check_gain(base_score, tuned_score, margin)
 
 
 @task(cache_policy=NO_CACHE)
@@ -201,15 +183,9 @@ async def smoke_request(credentials: str, model: str, max_tokens: int) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-async def summary(facts: dict[str, Any], output_folder: str) -> dict[str, Any]:
+async def summary(facts: PipelineSummary, output_folder: str) -> dict[str, Any]:
     """Write the summary as JSON and show it with the run."""
-    path = Path(output_folder) / "summary.json"
-    await asyncio.to_thread(_write, path, json.dumps(facts, indent=2))
-    lines = [f"- **{name}**: {value}" for name, value in facts.items()]
-    await acreate_markdown_artifact(markdown="\n".join(["# Summary", "", *lines]), key="together-summary")
-    return facts
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    await asyncio.to_thread(facts.write, output_folder)
+    lines = "\n".join(facts.lines())
+    await acreate_markdown_artifact(markdown=f"# Summary\n\n```\n{lines}\n```", key="together-summary")
+    return facts.to_dict()
