@@ -168,6 +168,21 @@ def test_small_steps_read_the_same_as_one(value: Any, indent: Any, long: int) ->
         assert _steps.decoded_in_steps(body) == json.loads(body)
 
 
+def test_no_step_is_longer_than_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+
+    class Watched:
+        def decode(self, raw: memoryview) -> Any:
+            steps.append(len(raw))
+            return json.loads(bytes(raw))
+
+    monkeypatch.setattr(_steps, "_whole", Watched())
+    decoded = _steps.decoded_in_steps(json.dumps({"object": "list", "data": many_rows(6000)}).encode())
+
+    assert decoded == {"object": "list", "data": many_rows(6000)}
+    assert max(steps) < 200
+
+
 def test_rows_are_found_in_models_and_bare_lists_and_left_alone_elsewhere() -> None:
     rows = [{"id": "file-1"}, {"no": "id"}]
 
