@@ -57,8 +57,10 @@ class Interruption:
 
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             was_open, self._open = self._open, False
-            answer = function(*args, **kwargs)
-            self._open = was_open
+            try:
+                answer = function(*args, **kwargs)
+            finally:
+                self._open = was_open
             if was_open:
                 self.check()
             return answer

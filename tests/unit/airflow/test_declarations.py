@@ -1,0 +1,139 @@
+"""Operators, sensors and triggers as Airflow sees them before anything runs."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator, TriggerRule, task
+from airflow.sdk.module_loading import import_string
+from airflow.sdk.serde import deserialize, serialize
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider import get_provider_info
+from airflow_provider.operators.base import TogetherJobOperator
+from airflow_provider.operators.batch import TogetherBatchOperator
+from airflow_provider.operators.endpoint import TogetherEndpointOperator, TogetherEndpointTeardownOperator
+from airflow_provider.operators.evaluation import TogetherEvaluationOperator
+from airflow_provider.operators.file import TogetherDownloadFileOperator, TogetherUploadFileOperator
+from airflow_provider.operators.fine_tune import TogetherDownloadModelOperator, TogetherFineTuneOperator
+from airflow_provider.operators.model_upload import TogetherModelUploadOperator
+from airflow_provider.operators.operation import TogetherOperator
+from airflow_provider.sensors.job import TogetherBatchSensor, TogetherJobSensor
+from airflow_provider.triggers.job import TogetherJobTrigger, TogetherSensorTrigger
+
+NEEDED: dict[type[BaseOperator], dict[str, Any]] = {
+    TogetherUploadFileOperator: {"path": "train.jsonl"},
+    TogetherDownloadFileOperator: {"file_id": "file-1", "output_path": "out"},
+    TogetherFineTuneOperator: {"training_file": "file-1", "model": "m"},
+    TogetherDownloadModelOperator: {"ft_id": "ft-1", "output_path": "out"},
+    TogetherEvaluationOperator: {"evaluation_type": "score", "judge": {"model": "m", "system_template": "{{ a }}"}},
+    TogetherEndpointOperator: {"model": "m", "hardware": "h"},
+    TogetherEndpointTeardownOperator: {"endpoint_id": "e"},
+    TogetherBatchOperator: {"rows": ["Hello?"], "output_path": "out"},
+    TogetherModelUploadOperator: {"model_name": "n", "model_source": "s"},
+    TogetherOperator: {"operation": "models.list"},
+    TogetherBatchSensor: {"batch_id": "b"},
+}
+
+
+def public_classes() -> set[type]:
+    info = get_provider_info()
+    modules = [name for kind in ("operators", "sensors") for entry in info[kind] for name in entry["python-modules"]]
+    found = set()
+    for name in modules:
+        module = importlib.import_module(name)
+        found |= {getattr(module, public) for public in module.__all__ if inspect.isclass(getattr(module, public))}
+    return found
+
+
+def test_every_operator_is_tried_here() -> None:
+    operators = {cls for cls in public_classes() if not issubclass(cls, TogetherJobSensor)}
+    assert operators - set(NEEDED) == {TogetherJobOperator}
+
+
+@pytest.mark.parametrize("operator", NEEDED, ids=lambda cls: cls.__name__)
+def test_each_can_be_rendered_copied_serialized_and_mapped(operator: type[BaseOperator]) -> None:
+    arguments = NEEDED[operator]
+    with DAG("d", schedule=None) as dag:
+        made = operator(task_id="plain", **arguments)
+        (name, value), *others = arguments.items()
+        operator.partial(task_id="mapped", **dict(others)).expand(**{name: [value, value]})
+    for field in made.template_fields:
+        assert hasattr(made, field)
+    made.render_template_fields({"params": {}})
+    copy.deepcopy(dag)
+    again = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    assert set(again.task_dict) == {"plain", "mapped"}
+
+
+@pytest.mark.parametrize("cls", sorted(public_classes(), key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+def test_every_argument_is_documented(cls: type) -> None:
+    documented = " ".join(base.__doc__ or "" for base in cls.__mro__ if base.__module__.startswith("airflow_provider"))
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        if name != "self" and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            assert f":param {name}:" in documented, name
+
+
+@pytest.mark.parametrize("cls", sorted(public_classes(), key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+def test_what_is_said_to_be_templated_is(cls: type[BaseOperator]) -> None:
+    for base in (base for base in cls.__mro__ if base.__module__.startswith("airflow_provider")):
+        for part in (base.__doc__ or "").split(":param ")[1:]:
+            name, _, text = part.partition(":")
+            if name in inspect.signature(cls.__init__).parameters and "(templated)" in text:
+                assert name in cls.template_fields or name == "job_id"
+
+
+def test_judges_keep_their_templates_and_airflow_renders_the_rest() -> None:
+    operator = TogetherEvaluationOperator(
+        task_id="t",
+        evaluation_type="score",
+        judge={"model": "{{ params.judge }}", "system_template": "Is {{ answer }} right?"},
+        parameters={"model_to_evaluate": {"model": "{{ params.model }}", "input_template": "{{ question }}"}},
+    )
+    operator.render_template_fields({"params": {"judge": "J", "model": "M"}})
+    assert operator.judge == {"model": "J", "system_template": "Is {{ answer }} right?"}
+    assert operator.parameters == {"model_to_evaluate": {"model": "M", "input_template": "{{ question }}"}}
+
+
+def test_the_teardown_runs_whatever_became_of_the_setup_and_after_the_work() -> None:
+    with DAG("d", schedule=None) as dag:
+        endpoint = TogetherEndpointOperator(task_id="endpoint", model="m", hardware="h")
+        with endpoint.teardown():
+
+            @task
+            def work() -> None: ...
+
+            work()
+    stop: Any = dag.get_task("stop_endpoint")
+    assert stop.is_teardown
+    assert endpoint.is_setup
+    assert stop.trigger_rule == TriggerRule.ALL_DONE
+    assert stop.upstream_task_ids == {"endpoint", "work"}
+    assert stop.retries > 0
+
+
+TRIGGERS: list[BaseTrigger] = [
+    TogetherJobTrigger("c", ["batch:1", "batch:2"], deadline=12.5, interval=3.0, on_clear="reattach"),
+    TogetherSensorTrigger("c", ["batch:1"], interval=3.0),
+]
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: type(trigger).__name__)
+def test_a_trigger_is_the_same_after_it_was_stored(trigger: BaseTrigger) -> None:
+    classpath, kwargs = trigger.serialize()
+    stored = json.loads(json.dumps(serialize(kwargs)))
+    again = import_string(classpath)(**deserialize(stored))
+    assert again.serialize() == (classpath, kwargs)
+
+
+@pytest.mark.parametrize("trigger", [TogetherJobTrigger, TogetherSensorTrigger])
+def test_a_trigger_stored_by_an_older_version_can_be_made(trigger: type[BaseTrigger]) -> None:
+    parameters = inspect.signature(trigger.__init__).parameters
+    required = [name for name, value in parameters.items() if value.default is inspect.Parameter.empty]
+    assert required == ["self", "together_conn_id", "references"]
