@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from together_flows.api._model import Answer, FileContent, Nested, Request, Rows, Time
 from together_flows.api._operation import Place, Reply, Wire, operation
@@ -73,7 +73,7 @@ class UploadPart(Answer):
     """One part of a multipart upload: its number, counted from 1, and the signed address of its PUT."""
 
     part_number: int = Field(alias="PartNumber")
-    url: str = Field(alias="URL", repr=False)
+    url: str = Field(validation_alias=AliasChoices("URL", "UploadURL", "url"), repr=False)
     headers: dict[str, str] = Field(default_factory=dict, alias="Headers", repr=False)
 
 
