@@ -7,20 +7,26 @@ until it is stopped is ended, because Prefect does not retry a run that has cras
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
 import anyio
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
-from together_flows.jobs import JobRecord, JobStore, kind_named
+from together_flows.jobs import JobRecord, JobReference, JobStore, kind_named
 from together_flows.jobs.steps import Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
-from together_flows.prefect.records import is_over
+from together_flows.prefect.identity import Owner
+from together_flows.prefect.records import is_over, labels_by_job, store_of
 from together_flows.prefect.view import run_logger
 
-__all__ = ["ais_wanted", "asettle", "is_wanted", "settle", "settlement"]
+__all__ = ["Kept", "asettle", "is_wanted", "kept_for", "kept_under", "settle", "settlement"]
+
+#: Job records, each with its store and its key there.
+Kept = list[tuple[JobRecord, JobStore, str]]
 
 #: Seconds for looking for a job whose creation was cut through. Prefect kills a cancelled process after 30.
 _SETTLE = 8.0
@@ -28,6 +34,7 @@ _PATIENCE = 10.0
 #: Seconds after which the hooks are left to finish the work.
 _LONGEST = 25.0
 
+_NOT_HERE = "A job of this task could not be ended here; the flow's hooks try again. {error}"
 _UNWANTED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
@@ -47,32 +54,51 @@ def settlement(record: JobRecord, *, wanted: bool | None) -> Steps[None]:
         yield Log(f"{record.reference} is left running; a re-run of this flow run adopts it.", "warning")
 
 
-def settle(credentials: TogetherCredentials, store: JobStore, key: str, flow_run_id: UUID | None) -> None:
-    """End or leave the job of a task that was just interrupted. An error here is logged: the hooks try again."""
+def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
+    """End or leave the jobs of a task that was just interrupted. An error here is logged: the hooks try again.
+
+    Args:
+        account: the jobs' account.
+        owner: who wanted them.
+        found: reads their records, each with its store and its key.
+    """
     log = run_logger()
     try:
-        record = store.load(key)
-        if record is None:
-            return
-        with credentials.get_client() as client:
-            run(settlement(record, wanted=is_wanted(flow_run_id)), client=client, store=store, key=key, log=log)
+        kept = found()
+        wanted = is_wanted(owner.flow_run_id) if kept else None
+        with account.get_client() as client:
+            for record, store, key in kept:
+                run(settlement(record, wanted=wanted), client=client, store=store, key=key, log=log)
     except Exception as error:  # the interruption is what the caller must hear of
-        log(f"The job of this task could not be ended here; the flow's hooks try again. {error}", "error")
+        log(_NOT_HERE.format(error=error), "error")
 
 
-async def asettle(credentials: TogetherCredentials, store: JobStore, key: str, flow_run_id: UUID | None) -> None:
-    """The same as `settle`, on the event loop, shielded from being cancelled again."""
+async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
+    """The same as `settle`, on the event loop, all jobs at once, and shielded from being cancelled again."""
     log = run_logger()
     with anyio.move_on_after(_LONGEST, shield=True):
         try:
-            record = await anyio.to_thread.run_sync(store.load, key)
-            if record is None:
-                return
-            wanted = await ais_wanted(flow_run_id)
-            async with credentials.get_async_client() as client:
-                await arun(settlement(record, wanted=wanted), client=client, store=store, key=key, log=log)
+            kept = await anyio.to_thread.run_sync(found)
+            wanted = await anyio.to_thread.run_sync(is_wanted, owner.flow_run_id) if kept else None
+            async with account.get_async_client() as client, anyio.create_task_group() as group:
+                for record, store, key in kept:
+                    steps = settlement(record, wanted=wanted)
+                    group.start_soon(partial(arun, steps, client=client, store=store, key=key, log=log))
         except Exception as error:  # the interruption is what the caller must hear of
-            log(f"The job of this task could not be ended here; the flow's hooks try again. {error}", "error")
+            log(_NOT_HERE.format(error=error), "error")
+
+
+def kept_under(store: JobStore, key: str) -> Kept:
+    """The record of a submission, if it came to have one."""
+    record = store.load(key)
+    return [] if record is None else [(record, store, key)]
+
+
+def kept_for(references: Iterable[JobReference], owner: Owner, block: str) -> Kept:
+    """The records of those jobs that this flow run has submitted; of the others it ends none."""
+    labels, store = labels_by_job(owner.flow_run_id), store_of(owner, block)
+    own = [labels[reference] for reference in references if reference in labels]
+    return [(label.record, store, label.key) for label in own]
 
 
 def is_wanted(flow_run_id: UUID | None) -> bool | None:
@@ -88,8 +114,3 @@ def is_wanted(flow_run_id: UUID | None) -> bool | None:
     except Exception:  # whatever the reason, it is not known
         return None
     return state is None or state.type not in _UNWANTED
-
-
-async def ais_wanted(flow_run_id: UUID | None) -> bool | None:
-    """The same as `is_wanted`, on the event loop."""
-    return await anyio.to_thread.run_sync(is_wanted, flow_run_id)

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from together_flows.errors import TogetherError
 from together_flows.jobs import JobRecord, JobReference, JobState, JobStore, MemoryStore, Phase, TaskOutcome, kind_named
@@ -31,6 +34,9 @@ __all__ = ["FlowRunStore", "Label", "is_over", "key_of", "labels_by_job", "label
 #: What the names of our labels begin with.
 PREFIX = "together.job."
 _TRIES = 5
+_BUSY = 503
+#: Seconds between quick tries to write labels.
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 #: Hex digits of a fingerprint in a key: 64 bits.
 _DIGITS = 16
 
@@ -167,7 +173,7 @@ class FlowRunStore:
         wanted = {name: text for label in labels for name, text in label.dump().items()}
         with get_client(sync_client=True) as client:
             for _ in range(_TRIES):
-                client.update_flow_run_labels(self._run, dict(wanted))
+                _update(client, self._run, wanted)
                 kept = client.read_flow_run(self._run).labels
                 if all(kept.get(name) == text for name, text in wanted.items()):
                     return
@@ -176,6 +182,25 @@ class FlowRunStore:
             mend="Nothing was submitted without a record; a retry of the task goes on from the last one.",
             retryable=True,
         )
+
+
+def _update(client: SyncPrefectClient, flow_run_id: UUID, labels: Mapping[str, str]) -> None:
+    """Merge labels into those of a flow run.
+
+    A server on SQLite answers 503 when another write came in between, and Prefect's client then waits for 2 seconds.
+    Such a conflict is over in milliseconds, so it is tried again at once before it is left to that patience.
+    """
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        for pause in _PAUSES:
+            try:
+                client.update_flow_run_labels(flow_run_id, dict(labels))
+            except PrefectHTTPStatusError as refusal:
+                if refusal.response.status_code != _BUSY:
+                    raise
+                time.sleep(pause)
+            else:
+                return
+    client.update_flow_run_labels(flow_run_id, dict(labels))
 
 
 def store_of(owner: Owner, credentials: str) -> JobStore:

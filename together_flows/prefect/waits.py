@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
-from uuid import UUID
 
 import anyio
 from prefect.context import TaskRunContext
@@ -36,7 +35,7 @@ from together_flows.jobs.steps import Steps
 from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
-from together_flows.prefect.interruption import asettle, settle
+from together_flows.prefect.interruption import asettle, kept_for, settle
 from together_flows.prefect.records import Label, labels_by_job, store_of
 from together_flows.prefect.submitting import page_for
 from together_flows.prefect.view import AsyncProgress, Progress, ashow_count, run_logger
@@ -75,7 +74,6 @@ class _Waited:
     key: str
     own: bool
     deadline: float | None
-    flow_run_id: UUID | None
 
     @classmethod
     def all(
@@ -105,7 +103,6 @@ class _Waited:
             key=label.key if label else "",
             own=label is not None,
             deadline=None if seconds is None else began + seconds,
-            flow_run_id=owner.flow_run_id,
         )
 
     @property
@@ -152,19 +149,18 @@ def wait_end(
         JobCancelled: somebody else cancelled it.
         WaitTimeout: it was not done in time.
     """
-    account = credentials_of(credentials)
+    account, owner = credentials_of(credentials), owner_of_this_call()
     client, log = client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
-    [waited] = _Waited.all([reference], account, name_of(credentials), wait_timeout)
-    policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
-    progress = Progress(reference, waited.page)
     try:
-        outcome = run(waiting(waited.kind, reference.id, policy, on_status=progress.saw), client=client, log=log)
+        [waited] = _Waited.all([reference], account, name_of(credentials), wait_timeout)
+        policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
+        seen = Progress(reference, waited.page).saw
+        outcome = run(waiting(waited.kind, reference.id, policy, on_status=seen), client=client, log=log)
         return run(waited.conclusion(outcome), client=client, store=waited.store, key=waited.key, log=log)
     except Exception:
         raise
     except BaseException:
-        if waited.own:
-            settle(account, waited.store, waited.key, waited.flow_run_id)
+        settle(account, owner, lambda: kept_for([reference], owner, name_of(credentials)))
         raise
 
 
@@ -176,10 +172,12 @@ async def await_end(
     poll_interval: float = POLL_INTERVAL,
 ) -> dict[str, Any]:
     """The same as `wait_end`, on the event loop, where all waits of an account share their looks."""
-    [waited] = await _awaited([reference], credentials, wait_timeout)
-    client = async_client_for(api_key=waited.account.api_key, base_url=waited.account.base_url)
-    async with _Follower(waited.kind, reference, waited.page, client) as follower:
-        return await _end_of(waited, poll_interval, follower.saw)
+    account = await acredentials_of(credentials)
+    client = async_client_for(api_key=account.api_key, base_url=account.base_url)
+    async with _settled([reference], account):
+        [waited] = await _awaited([reference], account, wait_timeout)
+        async with _Follower(waited.kind, reference, waited.page, client) as follower:
+            return await _end_of(waited, poll_interval, follower.saw)
 
 
 async def await_ends(
@@ -193,9 +191,9 @@ async def await_ends(
 
     Their looks are shared, so that many jobs cost what one costs. One progress artifact shows how many have ended.
     """
+    account = await acredentials_of(credentials)
     log, ended = run_logger(), 0
-    jobs = await _awaited(references, credentials, wait_timeout)
-    shown = await ashow_count(len(jobs))
+    shown = await ashow_count(len(references))
 
     async def wait(waited: _Waited) -> dict[str, Any]:
         nonlocal ended
@@ -208,30 +206,37 @@ async def await_ends(
         await shown(ended)
         return entry
 
-    return list(await asyncio.gather(*map(wait, jobs)))
+    async with _settled(references, account):
+        jobs = await _awaited(references, account, wait_timeout)
+        return list(await asyncio.gather(*map(wait, jobs)))
+
+
+@asynccontextmanager
+async def _settled(references: Iterable[JobReference], account: TogetherCredentials) -> AsyncIterator[None]:
+    """A stretch of waiting. When it is cut through, the jobs are ended or left, as is right."""
+    owner = owner_of_this_call()
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        await asettle(account, owner, lambda: kept_for(references, owner, name_of(account)))
+        raise
 
 
 async def _awaited(
-    references: Sequence[JobReference], credentials: TogetherCredentials | str, wait_timeout: float | None
+    references: Sequence[JobReference], account: TogetherCredentials, seconds: float | None
 ) -> list[_Waited]:
-    account = await acredentials_of(credentials)
-    return await anyio.to_thread.run_sync(_Waited.all, references, account, name_of(credentials), wait_timeout)
+    return await anyio.to_thread.run_sync(_Waited.all, references, account, name_of(account), seconds)
 
 
 async def _end_of(waited: _Waited, poll_interval: float, on_status: Callable[[JobStatus], None]) -> dict[str, Any]:
     """The result of a job that is waited for together with all others of the event loop."""
     client = async_client_for(api_key=waited.account.api_key, base_url=waited.account.base_url)
     policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
-    try:
-        outcome = await JobWatcher.of(client).wait(waited.reference, policy, on_status=on_status)
-        steps = waited.conclusion(outcome)
-        return await arun(steps, client=client, store=waited.store, key=waited.key, log=run_logger())
-    except Exception:
-        raise
-    except BaseException:
-        if waited.own:
-            await asettle(waited.account, waited.store, waited.key, waited.flow_run_id)
-        raise
+    outcome = await JobWatcher.of(client).wait(waited.reference, policy, on_status=on_status)
+    steps = waited.conclusion(outcome)
+    return await arun(steps, client=client, store=waited.store, key=waited.key, log=run_logger())
 
 
 def as_entry(reference: JobReference, page: str, error: TogetherError) -> dict[str, Any]:

@@ -1,0 +1,390 @@
+"""One job, one bill; no orphans: what is left on the server after retries, crashes, cancellations and time-outs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+from prefect.states import Cancelled, Cancelling, Crashed
+
+import together_flows.prefect as tp
+from tests.integration.prefect import crashing_flow
+from tests.integration.prefect.conftest import BLOCK, HARDWARE, MODEL, created, running
+from together_flows.api import files, fine_tunes
+from together_flows.client import Together
+from together_flows.emulator import Emulator
+from together_flows.errors import JobCancelled, TogetherError, WaitTimeout
+from together_flows.jobs import Phase
+from together_flows.prefect.records import labels_of
+
+#: Emulator seconds in a second: a fine-tune takes about 20 seconds, its cancellation less than one.
+SLOW = 15
+QUICK: dict[str, Any] = {"poll_interval": 0.2}
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Any:
+    with Together(api_key=emulator.api_key, base_url=emulator.url) as client:
+        yield client
+
+
+@pytest.fixture
+def file_id(client: Together, training: Path) -> str:
+    file = client.upload(training, purpose="fine-tune")
+    while client.send(files.retrieve(file.id)).processing_status not in (None, "COMPLETED"):
+        pass
+    return str(file.id)
+
+
+def this_flow_run() -> UUID:
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return context.flow_run.id
+
+
+class Flaky(Exception):
+    """Something that has nothing to do with Together."""
+
+
+def test_a_lost_answer_is_looked_for_and_not_paid_twice(emulator: Emulator, file_id: str) -> None:
+    emulator.fault(method="POST", path="/fine-tunes", drop="after")
+
+    @flow
+    def lost() -> dict[str, Any]:
+        return tp.fine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK)
+
+    assert lost()["model"]
+    assert created(emulator, "fine_tune") == 1
+
+
+def test_a_flow_retry_adopts_the_jobs_of_the_attempt_before(emulator: Emulator, file_id: str) -> None:
+    attempts: list[list[str]] = []
+
+    @flow(retries=1)
+    def flaky() -> None:
+        jobs = tp.submit_fine_tune.map(BLOCK, training_file=[file_id] * 3, model=MODEL).result()
+        attempts.append(sorted(job["id"] for job in jobs))
+        if len(attempts) == 1:
+            raise Flaky
+        tp.wait_many(BLOCK, jobs, **QUICK)
+
+    flaky()
+    assert len(set(attempts[0])) == 3, "equal inputs of different task runs are different jobs"
+    assert attempts[0] == attempts[1]
+    assert created(emulator, "fine_tune") == 3
+
+
+def test_a_retry_of_a_task_around_our_tasks_finds_their_job(emulator: Emulator, file_id: str) -> None:
+    ids: list[str] = []
+
+    @task
+    def inner() -> None:
+        ids.append(tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)["id"])
+        if len(ids) == 1:
+            raise Flaky
+
+    @task(retries=1)
+    def outer() -> None:
+        inner()
+
+    @flow
+    def nested() -> None:
+        outer()
+
+    nested()
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert created(emulator, "fine_tune") == 1
+
+
+def test_a_job_that_failed_is_submitted_anew_by_a_retry(emulator: Emulator, file_id: str, client: Together) -> None:
+    emulator.settings(speed=SLOW)
+    ids: list[str] = []
+
+    @flow
+    def failing() -> dict[str, Any]:
+        return tp.fine_tune.with_options(retries=1, on_running=[fail_the_first])(
+            BLOCK, training_file=file_id, model=MODEL, **QUICK
+        )
+
+    def fail_the_first(task: Any, task_run: Any, state: Any) -> None:
+        if task_run.run_count == 1:
+            emulator.fault(method="GET", path="/fine-tunes/{id}", replace={"status": "error"}, times=2)
+        else:
+            emulator.settings(speed=3600)
+            ids.extend(job["id"] for job in emulator.jobs() if job["kind"] == "fine_tune")
+
+    assert failing()["id"] not in ids
+    assert created(emulator, "fine_tune") == 2
+
+
+def test_a_killed_process_leaves_one_job_that_the_next_one_adopts(
+    emulator: Emulator, file_id: str, tmp_path: Path
+) -> None:
+    with get_client(sync_client=True) as prefect:
+        parameters = {"block": BLOCK, "file_id": file_id, "model": MODEL}
+        flow_run = prefect.create_flow_run(crashing_flow.crashing, parameters=parameters)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_HOME": str(PREFECT_HOME.value()),
+        "TOGETHER_FLOWS_CRASH_AT": "after:send:fine_tunes.create",
+        "TOGETHER_FLOWS_CRASH_ONCE": str(tmp_path / "crashed"),
+    }
+    command = [sys.executable, "-m", "tests.integration.prefect.crashing_flow", str(flow_run.id)]
+    first = subprocess.run(command, env=environment, capture_output=True, timeout=60, cwd=REPOSITORY)
+    assert first.returncode == -signal.SIGKILL, first.stderr.decode()
+    second = subprocess.run(command, env=environment, capture_output=True, timeout=60, cwd=REPOSITORY, text=True)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.strip().startswith("ft-")
+    assert created(emulator, "fine_tune") == 1
+
+
+@asynccontextmanager
+async def interrupted(
+    wanted: Callable[[], Any], *, state: State | None, until: Callable[[], bool]
+) -> AsyncIterator[None]:
+    """A flow run that is cut through when `until` says so, after its state was set on the server."""
+    running_flow = asyncio.create_task(wanted())
+    while not until():
+        assert not running_flow.done(), running_flow
+        await asyncio.sleep(0.05)
+    if state is not None:
+        async with get_client() as prefect:
+            await prefect.set_flow_run_state(_run_ids[-1], state, force=True)
+    running_flow.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running_flow
+    yield
+
+
+_run_ids: list[UUID] = []
+
+
+def waiting_flow(work: Callable[[], Any], **hooks: Any) -> Callable[[], Any]:
+    @flow(**hooks)
+    async def waiting() -> None:
+        _run_ids.append(this_flow_run())
+        await work()
+
+    return waiting
+
+
+def looked_at(emulator: Emulator, path: str = "/fine-tunes/{id}") -> bool:
+    """Whether the wait for a job has begun."""
+    return f"GET {path}" in emulator.counts()["requests"]
+
+
+@pytest.fixture(autouse=True)
+def _no_run_yet() -> None:
+    _run_ids.clear()
+
+
+async def test_a_cancelled_wait_cancels_the_job(emulator: Emulator, file_id: str) -> None:
+    emulator.settings(speed=SLOW)
+
+    async def work() -> None:
+        await tp.afine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK)
+
+    async with interrupted(waiting_flow(work), state=Cancelling(), until=lambda: looked_at(emulator)):
+        assert running(emulator) == {}
+        assert emulator.counts()["cancelled"]["fine_tune"] == 1
+
+
+async def test_an_interruption_that_nobody_asked_for_leaves_work_and_stops_what_bills(
+    emulator: Emulator, file_id: str
+) -> None:
+    emulator.settings(speed=SLOW)
+
+    async def work() -> None:
+        served = tp.adeploy_endpoint(BLOCK, model=MODEL, hardware=HARDWARE, **QUICK)
+        tuned = tp.afine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK)
+        await asyncio.gather(served, tuned)
+
+    def both_looked_at() -> bool:
+        return looked_at(emulator) and looked_at(emulator, "/endpoints/{endpointId}")
+
+    async with interrupted(waiting_flow(work), state=None, until=both_looked_at):
+        assert running(emulator) == {"fine_tune": 1}
+
+
+async def test_an_endpoint_in_use_is_ended_when_its_block_is_cut_through(emulator: Emulator) -> None:
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with tp.aendpoint(BLOCK, model=MODEL, hardware=HARDWARE, **QUICK):
+            inside.set()
+            await asyncio.sleep(60)
+
+    async with interrupted(waiting_flow(work), state=None, until=inside.is_set):
+        assert created(emulator, "endpoint") == 1
+        assert running(emulator) == {}
+
+
+def submit_two(emulator: Emulator, file_id: str) -> UUID:
+    """A flow run that has submitted a fine-tune and an endpoint, which take hours from now on."""
+
+    @flow
+    def submitting() -> UUID:
+        tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
+        tp.submit_endpoint(BLOCK, model=MODEL, hardware=HARDWARE)
+        return this_flow_run()
+
+    emulator.settings(speed=SLOW)
+    return submitting()
+
+
+def call_hook(hook: Any, flow_run_id: UUID, state: State) -> None:
+    """The way a runner calls hooks: by keyword, with a flow run that was read before its labels were written."""
+
+    @flow
+    def reloaded() -> None: ...
+
+    with get_client(sync_client=True) as prefect:
+        flow_run = prefect.read_flow_run(flow_run_id)
+    flow_run.labels = {}
+    hook(flow=reloaded, flow_run=flow_run, state=state)
+
+
+def test_the_cancellation_hook_ends_everything_from_another_process_and_twice_is_harmless(
+    emulator: Emulator, file_id: str
+) -> None:
+    flow_run_id = submit_two(emulator, file_id)
+    assert running(emulator) == {"fine_tune": 1, "endpoint": 1}
+    call_hook(tp.end_jobs, flow_run_id, Cancelled())
+    assert running(emulator) == {}
+    call_hook(tp.end_jobs, flow_run_id, Cancelled())
+    assert emulator.counts()["cancelled"] == {**emulator.counts()["cancelled"], "fine_tune": 1, "endpoint": 1}
+
+
+def test_the_crash_hook_ends_only_what_bills(emulator: Emulator, file_id: str) -> None:
+    flow_run_id = submit_two(emulator, file_id)
+    call_hook(tp.end_billing_jobs, flow_run_id, Crashed())
+    assert running(emulator) == {"fine_tune": 1}
+
+
+def test_the_cancellation_hook_finds_a_job_whose_id_was_never_learned(emulator: Emulator, file_id: str) -> None:
+    flow_run_id = submit_two(emulator, file_id)
+    forget_ids(flow_run_id)
+    call_hook(tp.end_jobs, flow_run_id, Cancelled())
+    assert running(emulator) == {}
+
+
+def forget_ids(flow_run_id: UUID) -> None:
+    """Put the records back to where they were before the answers came."""
+    for label in labels_of(flow_run_id):
+        before = replace(label, record=replace(label.record, id=None, phase=Phase.INTENT))
+        with get_client(sync_client=True) as prefect:
+            prefect.update_flow_run_labels(flow_run_id, dict(before.dump()))
+
+
+def test_a_failed_flow_run_leaves_no_endpoint_behind(emulator: Emulator) -> None:
+    @tp.together_flow
+    def failing() -> None:
+        tp.deploy_endpoint(BLOCK, model=MODEL, hardware=HARDWARE, **QUICK)
+        raise Flaky
+
+    with pytest.raises(Flaky):
+        failing()
+    assert created(emulator, "endpoint") == 1
+    assert running(emulator) == {}
+
+
+def test_a_job_that_is_not_done_in_time_is_cancelled_and_says_so(emulator: Emulator, file_id: str) -> None:
+    emulator.settings(speed=SLOW)
+
+    @flow
+    def late() -> None:
+        tp.fine_tune(BLOCK, training_file=file_id, model=MODEL, wait_timeout=0.5, **QUICK)
+
+    with pytest.raises(WaitTimeout, match="It was cancelled"):
+        late()
+    assert running(emulator) == {}
+
+
+def test_a_job_of_somebody_else_is_only_looked_at(emulator: Emulator, file_id: str, client: Together) -> None:
+    emulator.settings(speed=SLOW)
+    job = client.send(fine_tunes.create(training_file=file_id, model=MODEL))
+
+    @flow
+    def looking() -> None:
+        tp.wait_for_job(BLOCK, f"fine_tune:{job.id}", wait_timeout=0.3, **QUICK)
+
+    with pytest.raises(WaitTimeout, match="left alone"):
+        looking()
+    assert running(emulator) == {"fine_tune": 1}
+
+
+def test_a_job_that_somebody_cancels_fails_the_task_and_says_so(
+    emulator: Emulator, file_id: str, client: Together
+) -> None:
+    @flow
+    def cancelled() -> None:
+        job = tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
+        client.send(fine_tunes.cancel(job["id"]))
+        tp.wait_for_job(BLOCK, job, **QUICK)
+
+    emulator.settings(speed=SLOW)
+    with pytest.raises(JobCancelled, match="not by this task"):
+        cancelled()
+
+
+def test_the_sweep_lists_what_a_dead_run_left_and_ends_what_nobody_wants(emulator: Emulator, file_id: str) -> None:
+    crashed, cancelled = submit_two(emulator, file_id), submit_two(emulator, file_id)
+    with get_client(sync_client=True) as prefect:
+        prefect.set_flow_run_state(crashed, Crashed(), force=True)
+        prefect.set_flow_run_state(cancelled, Cancelled(), force=True)
+    listed = {(row["flow_run"], row["reference"].partition(":")[0]): row["verdict"] for row in tp.sweep()}
+    assert listed == {
+        (str(crashed), "fine_tune"): "leave",
+        (str(crashed), "endpoint"): "end",
+        (str(cancelled), "fine_tune"): "end",
+        (str(cancelled), "endpoint"): "end",
+    }
+    assert running(emulator) == {"fine_tune": 2, "endpoint": 2}, "a dry run ends nothing"
+    tp.sweep(dry_run=False)
+    assert running(emulator) == {"fine_tune": 1}
+
+
+def test_a_completed_run_that_deployed_an_endpoint_on_purpose_keeps_it(emulator: Emulator, file_id: str) -> None:
+    submit_two(emulator, file_id)
+    verdicts = {row["reference"].partition(":")[0]: row["verdict"] for row in tp.sweep(dry_run=False)}
+    assert verdicts["endpoint"] == "keep"
+    assert running(emulator) == {"fine_tune": 1, "endpoint": 1}
+
+
+def test_one_failed_job_of_many_fails_the_wait_after_all_have_ended(
+    emulator: Emulator, file_id: str, client: Together
+) -> None:
+    @flow
+    def some() -> list[dict[str, Any]]:
+        jobs = tp.submit_fine_tune.map(BLOCK, training_file=[file_id] * 2, model=MODEL).result()
+        client.send(fine_tunes.cancel(jobs[0]["id"]))
+        emulator.settings(speed=3600)
+        entries = tp.wait_many(BLOCK, jobs, allow_failures=True, **QUICK)
+        with pytest.raises(TogetherError):
+            tp.wait_many(BLOCK, jobs, **QUICK)
+        return entries
+
+    emulator.settings(speed=SLOW)
+    entries = some()
+    assert entries[0]["error"]["type"] == "JobCancelled"
+    assert entries[1]["model"]
