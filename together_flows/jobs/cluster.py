@@ -26,7 +26,8 @@ def marked_name(own: Any, marker: str) -> Any:
     """A name that ends with the marker, as much of its own as fits before it. What is no name stays as it is."""
     if not isinstance(own, str) or not own:
         return own  # the operation refuses it, and says why better than this could
-    return f"{own[: MAX_NAME - len(marker) - 1].rstrip('-_. ')}-{marker}"
+    kept = own[: MAX_NAME - len(marker) - 1].rstrip("-_. ")
+    return f"{kept}-{marker}" if kept else marker
 
 
 def _mark(spec: Spec, marker: str) -> Spec:

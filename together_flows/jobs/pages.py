@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from together_flows.jobs.model import JobReference
 
@@ -29,7 +29,8 @@ def page_of(reference: JobReference, base_url: str = "") -> str:
         base_url: the API's base URL that the job was submitted to; empty for Together's own.
     """
     host = urlsplit(base_url).hostname or ""
-    job_id = quote(reference.id, safe="")
+    own_id = unquote(reference.id.rpartition("/")[2])  # some kinds are read by more than that; it stands last
+    job_id = quote(own_id, safe="")
     if host and not host.endswith((".together.ai", ".together.xyz")):
         root = base_url.rstrip("/").removesuffix("/v1")
         return f"{root}/_emulator/jobs/{reference.kind}/{job_id}"

@@ -43,8 +43,9 @@ def _cancel(job_id: str) -> Operation[queue.QueueCancelled]:
 
 
 def _failure(row: Row) -> str:
-    outputs, warnings = row.get("outputs") or {}, row.get("warnings") or ()
-    return str(outputs.get("error") or outputs.get("message") or "; ".join(str(warning) for warning in warnings))
+    """What the worker left: the API has no place of its own for the reason, and shows outputs and notes as they are."""
+    places = ((row.get("outputs") or {}).get("error"), (row.get("info") or {}).get("error"))
+    return next((str(words) for words in places if words), "; ".join(str(word) for word in row.get("warnings") or ()))
 
 
 def _manifest(row: Row) -> dict[str, Any]:

@@ -264,8 +264,13 @@ def test_every_job_has_a_page(name: str) -> None:
     reference = JobReference(name, "a b/c")
     assert page_of(reference).startswith("https://api.together.ai")
     assert " " not in page_of(reference)
-    here = page_of(reference, "http://127.0.0.1:8000/v1")
-    assert here.startswith("http://127.0.0.1:8000/_emulator/")
+
+
+@every_kind
+def test_a_job_in_the_emulator_has_its_page_there_under_its_own_id(name: str) -> None:
+    kind, specimen = of(name)
+    reference = JobReference(name, kind.whole_id("own id", specimen.spec))
+    assert page_of(reference, "http://127.0.0.1:8000/v1") == f"http://127.0.0.1:8000/_emulator/jobs/{name}/own%20id"
 
 
 def test_a_source_that_is_signed_anew_is_the_same_source() -> None:
