@@ -11,7 +11,7 @@ All decisions are made in ``together_flows.jobs``; this module gives them what A
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import count, takewhile
@@ -124,36 +124,40 @@ class JobAttempt:
         """The jobs of all rounds that were submitted."""
         return [reference for attempt in self.rounds for reference in attempt.references]
 
-    def creates(self, specs: Sequence[Spec]) -> list[Spec]:
-        """Those of the specifications for which a new job will be submitted, as far as can be told beforehand."""
+    def creates(self, specs: Sequence[Spec]) -> list[int]:
+        """Positions of the specifications for which a new job will be submitted, as far as can be told beforehand."""
         from together_flows.jobs.submission import Create, Resume, decide
 
         def decision(index: int, spec: Spec) -> Any:
             return decide(self.store.load(self._key(index)), self.kind.fingerprint(spec), self._policy)
 
-        return [spec for index, spec in enumerate(specs) if isinstance(decision(index, spec), Create | Resume)]
+        return [index for index, spec in enumerate(specs) if isinstance(decision(index, spec), Create | Resume)]
 
-    def submit(self, specs: Sequence[Spec], *, again: Collection[int] = ()) -> list[JobRecord]:
+    def submit(
+        self, specs: Sequence[Spec], *, again: Collection[int] = (), estimates: Mapping[int, float] | None = None
+    ) -> list[JobRecord]:
         """
         Leave exactly one job for each specification.
 
         :param specs: arguments of the jobs' creations.
         :param again: positions of the jobs to submit anew, whatever the records say.
+        :param estimates: what new jobs will cost, in US dollars, by position, where that is known.
         """
         cleared = self._cleared_since_submission()
         for index, spec in enumerate(specs):
-            self._submit(index, spec, anew=index in again, cleared=cleared)
+            wishes = replace(self._policy, replace=index in again, estimated_usd=(estimates or {}).get(index))
+            self._submit(index, spec, wishes, cleared=cleared)
             self._interruption.check()
         self.drop_from(len(specs))
         self.store.clear_number = _clear_number(self.context)
         return self.records
 
-    def _submit(self, index: int, spec: Spec, *, anew: bool, cleared: bool) -> None:
+    def _submit(self, index: int, spec: Spec, policy: SubmissionPolicy, *, cleared: bool) -> None:
         from together_flows.jobs import JobState
         from together_flows.jobs.ending import look
         from together_flows.jobs.submission import submission
 
-        key, policy = self._key(index), replace(self._policy, replace=anew)
+        key = self._key(index)
         before = self.store.load(key)
         record = self._submitting(submission(self.kind, spec, policy), key)
         if cleared and before is not None and before.id == record.id:

@@ -147,9 +147,7 @@ class TogetherJobOperator(BaseOperator):
         with self._ending_well(attempt):
             return self._start(attempt, self.job_specs(context))
 
-    def execute_complete(
-        self, context: Context, event: Mapping[str, Any], price: Mapping[str, Any] | None = None
-    ) -> Any:
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Go on after the wait in the triggerer."""
         from together_flows.jobs import outcome_from_event
 
@@ -158,7 +156,7 @@ class TogetherJobOperator(BaseOperator):
         with self._ending_well(attempt):
             attempt = _round_of(attempt, [reference for reference, _ in outcomes])
             self._show_page(attempt)
-            return self._finish(attempt, outcomes, price)
+            return self._finish(attempt, outcomes)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the wait, also when the wait itself has failed: then nothing but this may end the job."""
@@ -190,41 +188,43 @@ class TogetherJobOperator(BaseOperator):
         )
 
     def _start(self, attempt: JobAttempt, specs: Sequence[Spec], *, again: Collection[int] = ()) -> Any:
-        price = self._check_price(attempt, specs)
-        attempt.submit(specs, again=again)
+        attempt.submit(specs, again=again, estimates=self._check_price(attempt, specs))
         self._publish(attempt)
         if not self.wait:
             attempt.remember(succeeded=True)
             references = [str(reference) for reference in attempt.references]
             return {"reference": references[0], "references": references, "url": self.job_page}
         if self.deferrable:
-            self._defer(attempt, price)
+            self._defer(attempt)
         outcomes = zip(attempt.references, attempt.wait(self._wait_policy(attempt)), strict=True)
-        return self._finish(attempt, list(outcomes), price)
+        return self._finish(attempt, list(outcomes))
 
-    def _check_price(self, attempt: JobAttempt, specs: Sequence[Spec]) -> dict[str, Any] | None:
-        """Log what the new jobs will cost, and stop before the budget is exceeded. Jobs that run are paid already."""
+    def _check_price(self, attempt: JobAttempt, specs: Sequence[Spec]) -> dict[int, float]:
+        """
+        Log what the new jobs will cost, and stop before the budget is exceeded. Jobs that run are paid already.
+
+        :returns: US dollars by the position of the job, where they are known.
+        """
         from together_flows.jobs import check_budget, run
 
         budget = number(self.budget, "budget")
-        estimates: list[PriceEstimate] = []
-        for spec in attempt.creates(specs):
-            steps = self.price(spec)
+        estimates: dict[int, PriceEstimate] = {}
+        for index in attempt.creates(specs):
+            steps = self.price(specs[index])
             if steps is None:
-                return None
+                return {}
             try:
-                estimates.append(run(steps, client=self.hook.client, log=self._say))
+                estimates[index] = run(steps, client=self.hook.client, log=self._say)
             except TogetherError as error:
                 if budget is not None:
                     raise
                 self.log.warning("The price cannot be estimated: %s", error)
-                return None
-        if not estimates:
-            return None
-        total = _sum(estimates)
-        self.log.info("Estimated price: $%.2f (%s).", total.usd, total.basis)
-        check_budget(total, budget)
-        return total.to_dict()
+                return {}
+        if estimates:
+            total = _sum(list(estimates.values()))
+            self.log.info("Estimated price: $%.2f (%s).", total.usd, total.basis)
+            check_budget(total, budget)
+        return {index: estimate.usd for index, estimate in estimates.items()}
 
     def _publish(self, attempt: JobAttempt) -> None:
         """Tell the world which jobs these are, before the wait for them."""
@@ -239,7 +239,7 @@ class TogetherJobOperator(BaseOperator):
         for reference in attempt.all_references[:1]:
             self.job_page = page_of(reference, self.hook.client.base_url)
 
-    def _defer(self, attempt: JobAttempt, price: Mapping[str, Any] | None) -> None:
+    def _defer(self, attempt: JobAttempt) -> None:
         deadline = attempt.deadline(self._timeout_seconds)
         trigger = TogetherJobTrigger(
             together_conn_id=self.together_conn_id,
@@ -253,16 +253,10 @@ class TogetherJobOperator(BaseOperator):
         self.defer(
             trigger=trigger,
             method_name="execute_complete",
-            kwargs={"price": dict(price)} if price else {},
             timeout=None if backstop is None else timedelta(seconds=backstop),
         )
 
-    def _finish(
-        self,
-        attempt: JobAttempt,
-        outcomes: Sequence[tuple[JobReference, Outcome]],
-        price: Mapping[str, Any] | None,
-    ) -> Any:
+    def _finish(self, attempt: JobAttempt, outcomes: Sequence[tuple[JobReference, Outcome]]) -> Any:
         endings = attempt.conclude(outcomes)
         if attempt.round == 0 and (wanted := attempt.still_wanted(endings)):
             self.log.warning("The clear of this task has ended a job that is still wanted; it is submitted again.")
@@ -270,8 +264,6 @@ class TogetherJobOperator(BaseOperator):
         for ending in endings:
             if isinstance(ending, dict):
                 ending["url"] = self.job_page
-                if price:
-                    ending["estimated_price_usd"] = price["usd"]
         following = attempt.in_round(attempt.round + 1)
         if specs := self.further_specs(attempt, endings):
             return self._start(following, specs)
