@@ -21,8 +21,10 @@ __all__ = ["TogetherJobTrigger", "TogetherSensorTrigger"]
 
 #: Seconds between two readings of a job's own log, at least.
 _EVENTS_EVERY = 5.0
-#: Seconds to look for the end of a job in `on_kill`; Airflow gives the whole of it 30.
-_KILL_PATIENCE = 15.0
+#: Seconds to look for the end of a job in `on_kill`, and for all of it; Airflow gives 30.
+_KILL_PATIENCE, _KILL_SECONDS = 15.0, 25.0
+#: Work of `on_kill` that is under way; asyncio itself holds its tasks only weakly.
+_ENDING: set[asyncio.Task[None]] = set()
 #: States of a task that has been cleared, from the moment of the clear to its new attempt.
 _ABOUT_TO_RUN = ("none", "scheduled", "queued", "running", "up_for_retry", "restarting")
 #: States in which the task may have been resumed with the job's result, instead of being cleared.
@@ -174,7 +176,26 @@ class TogetherJobTrigger(_Watching):
         yield _event({"outcomes": events})
 
     async def on_kill(self) -> None:
-        """End the jobs if a person's action on the task means that nobody wants them any more."""
+        """
+        End the jobs if a person's action on the task means that nobody wants them any more.
+
+        Airflow 3.3 cancels this every second until it returns, instead of giving it the 30 seconds it promises. So the
+        work is done by an asyncio task of its own, and the cancellations only end the wait for it when it is done or
+        takes too long.
+        """
+        work = asyncio.create_task(asyncio.wait_for(self._settle_all(), _KILL_SECONDS), name="end unwanted jobs")
+        _ENDING.add(work)
+        work.add_done_callback(_ENDING.discard)
+        while not work.done():
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                if work.cancelled():
+                    raise
+            except TimeoutError:
+                self.log.error("It took too long; %s may still run.", ", ".join(self.references))
+
+    async def _settle_all(self) -> None:
         try:
             state = await self._task_state()
         except Exception as error:

@@ -64,7 +64,9 @@ def running(emulator: Emulator, kind: str = "fine_tune") -> int:
     return number
 
 
-def kill_in_triggerer(task: Task, deferral: Deferral, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_in_triggerer(
+    task: Task, deferral: Deferral, monkeypatch: pytest.MonkeyPatch, *, cancelled_every: float = 30
+) -> None:
     """What a triggerer does with a trigger whose task a person has acted on: it cancels `run`, then calls `on_kill`."""
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", task.states)
 
@@ -74,7 +76,10 @@ def kill_in_triggerer(task: Task, deferral: Deferral, monkeypatch: pytest.Monkey
         await asyncio.sleep(0.3)
         run.cancel()
         await asyncio.wait({run})
-        await asyncio.wait_for(trigger.on_kill(), timeout=30)
+        kill = asyncio.create_task(asyncio.wait_for(trigger.on_kill(), timeout=30))
+        while not (await asyncio.wait({kill}, timeout=cancelled_every))[0]:
+            kill.cancel()
+        await asyncio.wait({work for work in asyncio.all_tasks() if work.get_name() == "end unwanted jobs"} | {kill})
         await trigger.cleanup()
 
     asyncio.run(killed())
@@ -88,6 +93,17 @@ def test_a_job_that_nobody_wants_any_more_is_ended(
     deferral = task.run()
     task.states.state = state
     kill_in_triggerer(task, deferral, monkeypatch)
+    assert running(slow) == 0
+
+
+def test_the_end_of_a_job_outlives_the_cancellations_that_airflow_repeats_meanwhile(
+    fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = fine_tune()
+    deferral = task.run()
+    task.states.state = "failed"
+    slow.fault(method="POST", path="/fine-tunes/{id}/cancel", delay=0.5)
+    kill_in_triggerer(task, deferral, monkeypatch, cancelled_every=0.1)
     assert running(slow) == 0
 
 
