@@ -7,17 +7,30 @@ a few lines each, do the submitting, the waiting and the downloading.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from together_flows.datasets import BatchInput, MergeSummary, Shard, merge_results, repair_input
+from together_flows.datasets import BatchInput, MergeSummary, Shard, merge_results, repair_input, validate
 from together_flows.datasets.storage import open_target
 from together_flows.errors import JobCancelled, JobFailed, TogetherError
+from together_flows.jobs.pricing import PriceEstimate, batch_price
+from together_flows.jobs.steps import Steps
 from together_flows.prefect.waits import error_of
 
-__all__ = ["Ran", "Requests", "Rounds", "Rows", "files_to_download", "result_of", "rounds"]
+__all__ = [
+    "Ran",
+    "Requests",
+    "Rounds",
+    "Rows",
+    "allowed_failures",
+    "files_to_download",
+    "price_of",
+    "result_of",
+    "rounds",
+]
 
 Rows: TypeAlias = "Sequence[Mapping[str, Any] | str] | str"
 
@@ -149,3 +162,22 @@ def result_of(entry: Mapping[str, Any], output: Path | None, errors: Path | None
         errors=[errors] if errors else [],
         error=error_of(entry),
     )
+
+
+def price_of(shards: Sequence[Shard], requests: Requests) -> Steps[PriceEstimate]:
+    """Steps that estimate what the rows cost: prompts as they are, answers at `max_tokens` where that is set."""
+    prompts: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+    longest = int((requests.defaults or {}).get("max_tokens") or 0)
+    for shard in shards:
+        report = validate(shard.path, purpose="batch-api", endpoint=requests.endpoint)
+        for model in report.models:
+            prompts[model] += report.approximate_tokens // len(report.models)
+            answers[model] += longest * report.rows // len(report.models)
+    return batch_price(prompts, output_tokens_by_model=answers)
+
+
+def allowed_failures(rows: int, max_rows: int | None, max_share: float | None) -> int:
+    """How many rows may come to nothing. That all of them do is never allowed."""
+    limits = [rows - 1, max_rows, None if max_share is None else int(max_share * rows)]
+    return min(limit for limit in limits if limit is not None)

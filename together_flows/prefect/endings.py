@@ -41,6 +41,6 @@ async def aend(reference: JobReference, credentials: TogetherCredentials | str) 
     return status.raw
 
 
-def _noted(status: JobStatus) -> Steps[None]:
+def _noted(status: JobStatus) -> Steps[object]:
     """Steps that write down that the job was ended, so that nobody adopts it."""
     return remember(TaskOutcome.SUCCEEDED, status.state if status.state.is_final else JobState.CANCELLED)

@@ -212,4 +212,4 @@ def is_over(record: JobRecord) -> bool:
     """Whether there is nothing to end for a record. What bills until it is stopped is over only when it was stopped."""
     if record.phase is Phase.PREPARING or record.job_state is JobState.CANCELLED:
         return True
-    return record.job_state is not None and not kind_named(record.kind).bills_until_stopped
+    return record.job_state in kind_named(record.kind).over

@@ -137,8 +137,7 @@ def _status(label: Label) -> JobStatus | None:
 
 
 def _runs(status: JobStatus) -> bool:
-    kind = kind_named(status.reference.kind)
-    return status.state is not _GONE and (kind.bills_until_stopped or not status.state.is_final)
+    return status.state is not _GONE and status.state not in kind_named(status.reference.kind).over
 
 
 def _runs_since(begin: datetime) -> Iterator[FlowRun]:

@@ -15,7 +15,18 @@ from together_flows.api import files
 from together_flows.client import async_client_for, client_for
 from together_flows.datasets import MergeSummary, Shard, validate
 from together_flows.errors import JobFailed
-from together_flows.prefect.batching import Ran, Requests, Rounds, Rows, files_to_download, result_of, rounds
+from together_flows.jobs import arun, check_budget, run
+from together_flows.prefect.batching import (
+    Ran,
+    Requests,
+    Rounds,
+    Rows,
+    allowed_failures,
+    files_to_download,
+    price_of,
+    result_of,
+    rounds,
+)
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
 from together_flows.prefect.retries import may_help
 from together_flows.prefect.submitting import Job, asubmit, submit
@@ -71,11 +82,14 @@ def batch(
     *,
     model: str | None = None,
     system: str | None = None,
+    max_tokens: int | None = None,
     defaults: Mapping[str, Any] | None = None,
     endpoint: str = "/v1/chat/completions",
     max_rows: int = 50_000,
     row_retries: int = 1,
     max_failed_rows: int | None = None,
+    max_failed_share: float | None = None,
+    budget: float | None = None,
     wait_timeout: float | None = None,
     poll_interval: float = POLL_INTERVAL,
 ) -> dict[str, Any]:
@@ -93,11 +107,15 @@ def batch(
             `response`, `error` and `status_code`.
         model: the model for rows that name none.
         system: the system message for rows that begin with none.
-        defaults: members of each request, such as `max_tokens`, for rows that do not set them.
+        max_tokens: most tokens of an answer, for rows that do not say.
+        defaults: further members of each request, such as `temperature`, for rows that do not set them.
         endpoint: the API that each row goes to.
         max_rows: most rows in one batch job; the API takes 50,000.
         row_retries: how often rows that came to nothing are sent again.
-        max_failed_rows: how many rows may come to nothing before the task fails; any number unless given.
+        max_failed_rows: how many rows may come to nothing before the task fails; all but one unless given.
+        max_failed_share: the same as a share of the rows, 0 to 1.
+        budget: US dollars. Rows that would cost more at the models' list prices are not submitted. Answers are counted
+            at `max_tokens`, and not at all where that is missing.
         wait_timeout: seconds, counted from its submission, that each job may take.
         poll_interval: seconds between two looks, in the long run.
 
@@ -107,14 +125,19 @@ def batch(
 
     Raises:
         DatasetInvalid: rows break the rules; each is named, and nothing was submitted.
+        BudgetExceeded: they would cost more than the budget; nothing was submitted.
         JobFailed: no row, or too few, came to anything. The results are written all the same.
     """
-    requests = Requests(model, endpoint, system, defaults, max_rows, row_retries)
+    requests = Requests(model, endpoint, system, _bounded(defaults, max_tokens), max_rows, row_retries)
     jobs: list[str] = []
     with tempfile.TemporaryDirectory(prefix="together-batch-") as work:
         folder = Path(work)
         steps = rounds(rows, folder, output_path, requests)
         step = _advance(steps, None)
+        if budget is not None and not isinstance(step, MergeSummary):
+            account = credentials_of(credentials)
+            client = client_for(api_key=account.api_key, base_url=account.base_url)
+            check_budget(run(price_of(step, requests), client=client), budget)
         while not isinstance(step, MergeSummary):
             submitted = [submit_batch(credentials, **_arguments(shard, endpoint)) for shard in step]
             jobs += [job["reference"] for job in submitted]
@@ -125,7 +148,7 @@ def batch(
             step = _advance(steps, ran)
     result = _result(step, output_path, jobs)
     show_table("together-batch-results", [result])
-    return _enough(result, max_failed_rows)
+    return _enough(result, allowed_failures(step.rows, max_failed_rows, max_failed_share))
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -136,21 +159,28 @@ async def abatch(
     *,
     model: str | None = None,
     system: str | None = None,
+    max_tokens: int | None = None,
     defaults: Mapping[str, Any] | None = None,
     endpoint: str = "/v1/chat/completions",
     max_rows: int = 50_000,
     row_retries: int = 1,
     max_failed_rows: int | None = None,
+    max_failed_share: float | None = None,
+    budget: float | None = None,
     wait_timeout: float | None = None,
     poll_interval: float = POLL_INTERVAL,
 ) -> dict[str, Any]:
     """The same as `batch`, on the event loop."""
-    requests = Requests(model, endpoint, system, defaults, max_rows, row_retries)
+    requests = Requests(model, endpoint, system, _bounded(defaults, max_tokens), max_rows, row_retries)
     jobs: list[str] = []
     with tempfile.TemporaryDirectory(prefix="together-batch-") as work:
         folder = Path(work)
         steps = rounds(rows, folder, output_path, requests)
         step = await anyio.to_thread.run_sync(_advance, steps, None)
+        if budget is not None and not isinstance(step, MergeSummary):
+            account = await acredentials_of(credentials)
+            client = async_client_for(api_key=account.api_key, base_url=account.base_url)
+            check_budget(await arun(price_of(step, requests), client=client), budget)
         while not isinstance(step, MergeSummary):
             submitted = [await asubmit_batch(credentials, **_arguments(shard, endpoint)) for shard in step]
             jobs += [job["reference"] for job in submitted]
@@ -161,7 +191,7 @@ async def abatch(
             step = await anyio.to_thread.run_sync(_advance, steps, ran)
     result = _result(step, output_path, jobs)
     await ashow_table("together-batch-results", [result])
-    return _enough(result, max_failed_rows)
+    return _enough(result, allowed_failures(step.rows, max_failed_rows, max_failed_share))
 
 
 def batch_spec(
@@ -212,12 +242,16 @@ def _result(summary: MergeSummary, output_path: str, jobs: Sequence[str]) -> dic
     return {"output_path": output_path, "jobs": list(jobs), **summary.to_dict()}
 
 
-def _enough(result: dict[str, Any], max_failed_rows: int | None) -> dict[str, Any]:
+def _bounded(defaults: Mapping[str, Any] | None, max_tokens: int | None) -> dict[str, Any] | None:
+    return {**(defaults or {}), "max_tokens": max_tokens} if max_tokens is not None else dict(defaults or {}) or None
+
+
+def _enough(result: dict[str, Any], allowed: int) -> dict[str, Any]:
     """The result, if enough rows came to something."""
     lost = result["failed"] + result["missing"]
-    if lost == result["rows"] or (max_failed_rows is not None and lost > max_failed_rows):
+    if lost > allowed:
         raise JobFailed(
-            f"{lost} of {result['rows']} rows came to nothing; at most {max_failed_rows or 0} may.",
+            f"{lost} of {result['rows']} rows came to nothing; at most {allowed} may.",
             mend=f"Their errors are in {result['output_path']}.",
             retryable=False,
         )
