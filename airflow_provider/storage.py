@@ -96,7 +96,9 @@ def written_to(location: str, scratch: Path) -> Iterator[Path]:
     deliver(local, location)
 
 
-def download(client: Together, operation: Operation[bytes], location: str) -> dict[str, Any]:
+def download(
+    client: Together, operation: Operation[bytes], location: str, *, archive: str | None = None
+) -> dict[str, Any]:
     """
     Download a file in constant memory. A connection that breaks is resumed where it broke.
 
@@ -104,15 +106,23 @@ def download(client: Together, operation: Operation[bytes], location: str) -> di
     :param operation: one that answers with bytes.
     :param location: a path, or a URL that ``ObjectStoragePath`` understands. One that ends in a slash is a folder; then
         the server names the file.
+    :param archive: the name in that folder of an archive; the suffix that its content calls for is added.
     :returns: ``path`` and ``bytes`` of the file.
     """
     if not is_url(location):
-        path = client.download(operation, location)
+        path = _whole_name(client.download(operation, location, file_name=archive), archive)
         return {"path": str(path), "bytes": path.stat().st_size}
     with tempfile.TemporaryDirectory(prefix="together-download-") as scratch:
-        path = client.download(operation, f"{scratch}/")
+        path = _whole_name(client.download(operation, f"{scratch}/", file_name=archive), archive)
         target = f"{location}{path.name}" if location.endswith("/") else location
         return {"path": deliver(path, target), "bytes": path.stat().st_size}
+
+
+def _whole_name(path: Path, archive: str | None) -> Path:
+    """The path of a download, whose name was completed if it is an archive that the caller has named in part."""
+    from together_flows.jobs.archive import named_by_content
+
+    return named_by_content(path) if archive is not None and path.name == archive else path
 
 
 def _opened(path: ObjectStoragePath, mode: str) -> IO[bytes]:

@@ -198,7 +198,7 @@ class TogetherDownloadModelOperator(BaseOperator):
 
     :param ft_id: the fine-tuning job. (templated)
     :param output_path: where the archive goes: a path as the worker sees it, or a URL that ``ObjectStoragePath``
-        understands. A folder ends in a slash; the server then names the file. (templated)
+        understands. A folder ends in a slash; the archive is then called after the job. (templated)
     :param checkpoint: ``merged`` or ``adapter`` for a LoRA job, ``model_output_path`` for a full one. (templated)
     :param checkpoint_step: a checkpoint's step; ``checkpoint`` then does not count. (templated)
     :param together_conn_id: id of the Airflow connection. (templated)
@@ -236,6 +236,6 @@ class TogetherDownloadModelOperator(BaseOperator):
 
         try:
             wanted = finetune.download(**given(self, ("ft_id", "checkpoint", "checkpoint_step")))
-            return download(self.hook.client, wanted, self.output_path)
+            return download(self.hook.client, wanted, self.output_path, archive=self.ft_id)
         except TogetherError as error:
             raise_for_airflow(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 import anyio
@@ -14,6 +13,7 @@ from together_flows.api import finetune
 from together_flows.client import async_client_for, client_for
 from together_flows.errors import ArgumentInvalid
 from together_flows.jobs import fine_tune_price
+from together_flows.jobs.archive import named_by_content
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
 from together_flows.prefect.lineage import amaterialized, file_asset, materialized, model_asset
 from together_flows.prefect.retries import may_help
@@ -181,7 +181,7 @@ def download_model(
     account = credentials_of(credentials)
     client = client_for(api_key=account.api_key, base_url=account.base_url)
     archive = client.download(_model(ft_id, checkpoint, checkpoint_step), target, file_name=ft_id)
-    return str(_named_as_archive(archive, ft_id))
+    return str(named_by_content(archive) if target.endswith("/") else archive)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -197,24 +197,11 @@ async def adownload_model(
     account = await acredentials_of(credentials)
     client = async_client_for(api_key=account.api_key, base_url=account.base_url)
     archive = await client.download(_model(ft_id, checkpoint, checkpoint_step), target, file_name=ft_id)
-    return str(await anyio.to_thread.run_sync(_named_as_archive, archive, ft_id))
+    return str(await anyio.to_thread.run_sync(named_by_content, archive) if target.endswith("/") else archive)
 
 
 def _model(ft_id: str, checkpoint: str | None, step: int | None) -> Any:
     return finetune.download(ft_id=ft_id, checkpoint=None if step is not None else checkpoint, checkpoint_step=step)
-
-
-def _named_as_archive(path: Path, ft_id: str) -> Path:
-    """An archive that got the job's name alone, renamed to say how it is compressed. The API gives it no name."""
-    if path.name != ft_id:
-        return path
-    with path.open("rb") as stream:
-        head = stream.read(4)
-    suffix = next((suffix for magic, suffix in _ARCHIVES.items() if head.startswith(magic)), ".tar")
-    return path.replace(path.with_name(ft_id + suffix))
-
-
-_ARCHIVES = {b"\x1f\x8b": ".tar.gz", b"\x28\xb5\x2f\xfd": ".tar.zst"}
 
 
 def fine_tune_spec(arguments: FineTuneArguments) -> dict[str, Any]:
