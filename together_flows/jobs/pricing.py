@@ -64,9 +64,11 @@ def fine_tune_price(spec: Spec) -> Steps[PriceEstimate]:
     for _ in range(_LOOKS):
         answer = yield Send(fine_tunes.estimate_price(**arguments))
         if answer.estimation_available is not False:
+            if answer.estimated_total_price is None:
+                raise _no_price("The API's estimate has no price.")
             tokens = int((answer.estimated_train_token_count or 0) + (answer.estimated_eval_token_count or 0))
             return PriceEstimate(
-                usd=float(answer.estimated_total_price or 0.0),
+                usd=float(answer.estimated_total_price),
                 basis=f"{tokens} tokens, counted by the API",
                 tokens=tokens,
                 account_limit=answer.user_limit,
@@ -76,10 +78,7 @@ def fine_tune_price(spec: Spec) -> Steps[PriceEstimate]:
             break
         yield Log("The price is not known yet, because the file is still being checked.", "info")
         yield Sleep(_PAUSE)
-    raise TogetherError(
-        f"The API gives no price estimate: {answer.unavailable_reason}.",
-        mend="Mend the file, or leave out the budget to train without knowing the price.",
-    )
+    raise _no_price(f"The API gives no price estimate: {answer.unavailable_reason}.")
 
 
 def endpoint_price(spec: Spec, *, hours: float) -> Steps[PriceEstimate]:
@@ -90,7 +89,7 @@ def endpoint_price(spec: Spec, *, hours: float) -> Steps[PriceEstimate]:
         hours: how long it will run.
 
     Raises:
-        TogetherError: the API lists no such hardware for the model.
+        TogetherError: the API lists no such hardware for the model, or no price of it.
     """
     answer = yield Send(hardware.list(model=spec["model"]))
     prices = {item.id: (item.pricing or {}) for item in answer.data}
@@ -100,7 +99,9 @@ def endpoint_price(spec: Spec, *, hours: float) -> Steps[PriceEstimate]:
             f"{wanted!r} is no hardware for {spec['model']!r}.",
             mend=f"Use one of {', '.join(sorted(prices)) or 'none'}.",
         )
-    cents = _get(prices[wanted], "cents_per_minute") or 0.0
+    cents = _get(prices[wanted], "cents_per_minute")
+    if cents is None:
+        raise _no_price(f"The API tells no price of {wanted!r}.")
     replicas = int(_get(spec.get("autoscaling") or {}, "max_replicas") or 1)
     usd = cents / 100 * 60 * hours * replicas
     return PriceEstimate(usd, f"{replicas} replica(s) of {wanted} at {cents} cents a minute for {hours:g} h")
@@ -111,18 +112,22 @@ def batch_price(
 ) -> Steps[PriceEstimate]:
     """Steps that estimate a batch by the models' list prices. The batch discount is not counted.
 
+    What has no list price, such as a dedicated endpoint, which bills by the minute, is not counted and is named.
+
     Args:
         tokens_by_model: prompt tokens for each model.
         output_tokens_by_model: tokens that may be answered, at most, for each model.
     """
     catalogue = {item.id: (item.pricing or {}) for item in (yield Send(models.list()))}
-    usd = 0.0
-    for model, tokens in tokens_by_model.items():
-        price = catalogue.get(model, {})
-        out = output_tokens_by_model.get(model, 0)
-        usd += (tokens * (_get(price, "input") or 0.0) + out * (_get(price, "output") or 0.0)) / 1_000_000
+    usd, unpriced = 0.0, []
+    for model in sorted({*tokens_by_model, *output_tokens_by_model}):
+        per_million = [_get(catalogue.get(model, {}), name) for name in ("input", "output")]
+        if per_million == [None, None]:
+            unpriced.append(f"; {model} has no list price")
+        for tokens_of, price in zip((tokens_by_model, output_tokens_by_model), per_million, strict=True):
+            usd += tokens_of.get(model, 0) * (price or 0.0) / 1_000_000
     total = sum(tokens_by_model.values()) + sum(output_tokens_by_model.values())
-    return PriceEstimate(usd, f"at most {total} tokens at list price", tokens=total)
+    return PriceEstimate(usd, f"at most {total} tokens at list price{''.join(unpriced)}", tokens=total)
 
 
 def check_budget(estimate: PriceEstimate, budget: float | None) -> None:
@@ -152,6 +157,11 @@ def check_budget(estimate: PriceEstimate, budget: float | None) -> None:
             budget=limit,
             mend="Add credit to the Together account.",
         )
+
+
+def _no_price(problem: str) -> TogetherError:
+    """What to raise instead of an estimate of nothing, which every budget would cover."""
+    return TogetherError(problem, mend="Leave out the budget to go on without knowing the price.")
 
 
 def _get(value: Any, name: str) -> Any:
