@@ -101,6 +101,8 @@ Decision: TypeAlias = Create | Resume | LookFor | Adopt
 
 _DEAD = (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 _CREATIONS = 3
+#: Seconds after which a job that was created is in every list. Longer than a creation may take to answer.
+_OLD_INTENT = 600.0
 
 #: Seconds after a clear's new attempt adopted a job within which the old attempt's kill may still reach that job.
 KILL_WINDOW = 120.0
@@ -285,7 +287,7 @@ def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPo
         if found:
             return found
         now: float = yield Now()
-        if now - began >= policy.settle or now - record.intent_at >= 20 * policy.settle:
+        if now - began >= policy.settle or now - record.intent_at >= max(_OLD_INTENT, 20 * policy.settle):
             return None
         yield Sleep(min(pause, policy.settle))
         pause *= 1.6

@@ -156,7 +156,7 @@ def test_an_old_intent_is_looked_for_once_because_every_list_shows_it_by_now() -
     task.remote.lost_requests = 3
     with pytest.raises(SubmissionUnknown):
         task.attempt(settle=5.0)
-    task.remote.now += 20 * 5.0
+    task.remote.now += 600
     task.remote.sent.clear()
     began = task.remote.now
     task.attempt(settle=5.0)
