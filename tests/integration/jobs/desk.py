@@ -105,6 +105,7 @@ class Case:
         creates: method and path of its creation.
         reads: path by which one is read.
         findable: whether a lost one is found again.
+        tells_why: whether the API says why one failed.
         ending_speed: how fast the emulator runs where a job is to be ended before it is done.
     """
 
@@ -112,6 +113,7 @@ class Case:
     creates: str
     reads: str
     findable: bool = True
+    tells_why: bool = True
     ending_speed: float = 5.0
 
 
@@ -149,6 +151,12 @@ def _evaluation(desk: Desk) -> Json:
     }
 
 
+def _sampling(desk: Desk) -> Json:
+    session = desk.finished("rl_session", {"base_model": MODEL})
+    prompts = [{"chunks": [{"encoded_text": {"tokens": [1, 2, 3]}}]}]
+    return {"session_id": session["id"], "operation": "sample", "prompts": prompts, "num_samples": 2}
+
+
 CASES: Mapping[str, Case] = {
     "file": Case(
         spec=lambda desk: {"path": str(_conversations(desk)), "purpose": "fine-tune"},
@@ -180,6 +188,7 @@ CASES: Mapping[str, Case] = {
         },
         creates="/endpoints",
         reads="/endpoints/{endpointId}",
+        tells_why=False,
     ),
     "model_upload": Case(
         spec=lambda desk: {"model_name": "copied", "model_source": "org/model"},
@@ -209,11 +218,13 @@ CASES: Mapping[str, Case] = {
         creates="/compute/clusters",
         ending_speed=200.0,
         reads="/compute/clusters/{cluster_id}",
+        tells_why=False,
     ),
     "shared_volume": Case(
         spec=lambda desk: {"volume_name": "data", "size_tib": 1, "region": "us-central-8"},
         creates="/compute/clusters/storage/volumes",
         reads="/compute/clusters/storage/volumes/{volume_id}",
+        tells_why=False,
     ),
     "video": Case(
         spec=lambda desk: {"model": "minimax/hailuo-02", "prompt": "a red bus"},
@@ -226,5 +237,18 @@ CASES: Mapping[str, Case] = {
         creates="/queue/submit",
         reads="/queue/status",
         findable=False,
+    ),
+    "rl_session": Case(
+        spec=lambda desk: {"base_model": MODEL, "lora_config": {"rank": 8, "alpha": 16}},
+        creates="/rl/training-sessions",
+        reads="/rl/training-sessions/{session_id}",
+        findable=False,
+        tells_why=False,
+        ending_speed=60.0,
+    ),
+    "rl_operation": Case(
+        spec=_sampling,
+        creates="/rl/training-sessions/{session_id}/operations/sample",
+        reads="/rl/training-sessions/{session_id}/operations/sample/{operation_id}",
     ),
 }
