@@ -34,7 +34,9 @@ def airflow_line(line: str) -> str | None:
 def prefect_line(line: str) -> str | None:
     """What of a line of Prefect's log is about our runs; `None` for the rest."""
     found = _PREFECT.match(line)
-    return f"   {found['place'].split(' run ')[1]}: {found['message']}" if found else None
+    if found is None or found["message"].startswith("Finished in state Completed"):
+        return None
+    return f"   {found['place'].split(' run ')[1]}: {found['message']}"
 
 
 def run_child(command: Sequence[str], *, env: Mapping[str, str], log: Path, show: Show, limit: float) -> int:
