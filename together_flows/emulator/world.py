@@ -10,7 +10,7 @@ import asyncio
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -89,6 +89,7 @@ class World:
         self.change_settings(self.initial)
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="emulator-work")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._endings: list[Callable[[], None]] = []
 
     def table(self, kind: JobKind[J]) -> JobTable[J]:
         """The jobs of this kind."""
@@ -132,6 +133,7 @@ class World:
 
     def reset(self) -> None:
         """Forgets everything but the clock."""
+        self._end()
         self.store.clear()
         for table in self.tables.values():
             table.clear()
@@ -148,7 +150,16 @@ class World:
         """Stops computing and closes the store. Unfinished work is begun anew at the next start."""
         self._loop = None
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._end()
         self.store.close()
+
+    def at_end(self, ending: Callable[[], None]) -> None:
+        """Has this called at every reset and when the emulator closes: for what no record holds, such as processes."""
+        self._endings.append(ending)
+
+    def _end(self) -> None:
+        for ending in self._endings:
+            ending()
 
     @property
     def closing(self) -> bool:
