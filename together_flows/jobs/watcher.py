@@ -210,22 +210,26 @@ class JobWatcher:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self._tell(poll, waiter, AnswerInvalid(f"{waiter.wait.reference} has a malformed row: {error!r}"), now)
                 return
-            self._show(waiter, status)
-            decision = waiter.wait.saw(status, now)
+            decision = self._show(waiter, status) or waiter.wait.saw(status, now)
         if isinstance(decision, LookAgain):
             waiter.due = now + decision.after
         else:
             self._finish(poll, waiter, decision)
 
-    def _show(self, waiter: _Waiter, status: JobStatus) -> None:
+    def _show(self, waiter: _Waiter, status: JobStatus) -> GiveUp | None:
+        """Tell of a change. A callback that fails ends its own wait, and nobody else's."""
         if surprise := waiter.wait.surprise(status):
             _LOGGER.warning(surprise)
         line = f"{status.describe()}|{status.row.get('updated_at', '')}"
-        if line == waiter.seen:
-            return
+        if line == waiter.seen or waiter.on_status is None:
+            return None
         waiter.seen = line
-        if waiter.on_status:
+        try:
             waiter.on_status(status)
+        except Exception as error:
+            _LOGGER.exception("Telling of %s failed", waiter.wait.reference)
+            return GiveUp(TogetherError(f"Telling of {waiter.wait.reference} failed: {error!r}", retryable=True))
+        return None
 
     def _finish(self, poll: _Poll, waiter: _Waiter, decision: Done | Expired | GiveUp) -> None:
         if waiter in poll.waiters:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from together_flows.api import Operation
-from together_flows.errors import NotFound, ServerFailed, TogetherError
+from together_flows.errors import NotFound, RateLimited, ServerFailed, TogetherError
 from together_flows.jobs.model import JobReference, JobState, JobStatus
 from together_flows.jobs.waiting import Done, Expired, GiveUp, WaitPolicy
 from together_flows.jobs.watcher import JobWatcher
@@ -201,3 +202,165 @@ async def test_a_second_round_of_waits_starts_a_new_watch() -> None:
     watcher = watcher_of(account, clock)
     for _ in range(2):
         assert isinstance(await watcher.wait(batch(0), WaitPolicy(interval=5)), Done)
+
+
+async def test_a_callback_that_fails_ends_its_own_wait_only() -> None:
+    account, clock = Account(3), VirtualClock()
+    watcher = watcher_of(account, clock)
+    clock.at[clock.time + 60] = account.finish
+
+    def broken(status: JobStatus) -> None:
+        raise RuntimeError("boom")
+
+    ends = await asyncio.gather(
+        watcher.wait(batch(0), WaitPolicy(interval=5)),
+        watcher.wait(batch(1), WaitPolicy(interval=5), on_status=broken),
+        watcher.wait(batch(2), WaitPolicy(interval=5)),
+    )
+    assert isinstance(ends[0], Done)
+    assert isinstance(ends[2], Done)
+    assert isinstance(ends[1], GiveUp)
+    assert "boom" in str(ends[1].error)
+    assert ends[1].error.retryable
+
+
+async def test_a_defect_fails_the_waits_and_does_not_leave_them_hanging() -> None:
+    account, clock = Account(2), VirtualClock()
+
+    async def broken(operation: Operation[Any]) -> tuple[Any, int]:
+        raise RuntimeError("boom")
+
+    account.send_measured = broken  # type: ignore[method-assign]
+    ends = await asyncio.gather(*(watcher_of(account, clock).wait(batch(i), WaitPolicy(interval=5)) for i in range(2)))
+    assert all(isinstance(end, GiveUp) and "boom" in str(end.error) and end.error.retryable for end in ends)
+
+
+@pytest.mark.parametrize("malformed", [{}, {"data": None}, [{"status": "COMPLETED"}], [None], "text"])
+async def test_a_malformed_list_is_a_failed_look(malformed: Any) -> None:
+    account, clock = Account(2), VirtualClock()
+    true_answer = account.send_measured
+    bad = {"list": True}
+
+    async def answer(operation: Operation[Any]) -> tuple[Any, int]:
+        if operation.name == "batches.list" and bad["list"]:
+            return malformed, 10
+        return await true_answer(operation)
+
+    account.send_measured = answer  # type: ignore[method-assign]
+    clock.at[clock.time + 100] = lambda: (bad.update(list=False), account.finish())
+    watcher = watcher_of(account, clock)
+    ends = await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in range(2)))
+    assert all(isinstance(end, Done) for end in ends)
+
+
+async def test_the_server_is_given_the_time_it_asks_for() -> None:
+    account, clock = Account(1), VirtualClock()
+    account.fails = RateLimited("slow down", status_code=429, retry_after=300.0)
+    watcher = watcher_of(account, clock)
+    began = clock.time
+    clock.at[began + 100] = lambda: (setattr(account, "fails", None), account.finish())
+    assert isinstance(await watcher.wait(batch(0), WaitPolicy(interval=5)), Done)
+    assert account.sent.total() == 2
+    assert clock.time - began == pytest.approx(300, rel=0.1)
+
+
+async def test_jobs_of_a_kind_without_a_list_are_read_one_by_one() -> None:
+    clock = VirtualClock()
+    sent: Counter[str] = Counter()
+
+    class Studio:
+        account = "studio"
+
+        async def send_measured(self, operation: Operation[Any]) -> tuple[Any, int]:
+            sent[operation.name] += 1
+            return {"id": operation.path.rpartition("/")[2], "status": "completed"}, 50
+
+    watcher = JobWatcher(Studio(), clock=clock)  # type: ignore[arg-type]
+    references = [JobReference("video", f"v{i}") for i in range(40)]
+    ends = await asyncio.gather(*(watcher.wait(reference, WaitPolicy(interval=5)) for reference in references))
+    assert [end.status.reference for end in ends if isinstance(end, Done)] == references
+    assert sent == {"videos.retrieve": 40}
+
+
+async def test_no_more_than_a_few_reads_are_under_way_at_once() -> None:
+    clock, busy, most = VirtualClock(), 0, 0
+
+    class Studio:
+        account = "studio"
+
+        async def send_measured(self, operation: Operation[Any]) -> tuple[Any, int]:
+            nonlocal busy, most
+            busy += 1
+            most = max(most, busy)
+            await asyncio.sleep(0)
+            busy -= 1
+            return {"id": "v", "status": "completed"}, 50
+
+    watcher = JobWatcher(Studio(), clock=clock)  # type: ignore[arg-type]
+    await asyncio.gather(*(watcher.wait(JobReference("video", f"v{i}"), WaitPolicy(interval=5)) for i in range(100)))
+    assert most == 16
+
+
+async def test_a_job_read_by_more_than_its_own_id_keeps_its_reference() -> None:
+    class Queue:
+        account = "queue"
+
+        async def send_measured(self, operation: Operation[Any]) -> tuple[Any, int]:
+            return {**operation.query, "status": "done"}, 50
+
+    watcher = JobWatcher(Queue(), clock=VirtualClock())  # type: ignore[arg-type]
+    reference = JobReference("queue", "me%2Fmodel/req%2F1")
+    end = await watcher.wait(reference, WaitPolicy(interval=5))
+    assert isinstance(end, Done)
+    assert end.status.reference == reference
+
+
+async def test_two_waits_for_one_job_are_told_both_and_cost_one_read() -> None:
+    account, clock = Account(1), VirtualClock()
+    account.finish()
+    watcher = watcher_of(account, clock)
+    ends = await asyncio.gather(*(watcher.wait(batch(0), WaitPolicy(interval=5)) for _ in range(5)))
+    assert all(isinstance(end, Done) for end in ends)
+    assert account.sent.total() == 1
+
+
+async def test_an_account_has_one_watcher_on_a_loop() -> None:
+    one, other = Account(1), Account(1)
+    other.account = "other"
+    first = JobWatcher.of(one)  # type: ignore[arg-type]
+    assert JobWatcher.of(Account(1)) is first  # type: ignore[arg-type]
+    assert JobWatcher.of(other) is not first  # type: ignore[arg-type]
+    elsewhere = await asyncio.to_thread(lambda: asyncio.run(_watcher(one)))
+    assert elsewhere is not first
+
+
+async def _watcher(account: Account) -> JobWatcher:
+    return JobWatcher.of(account)  # type: ignore[arg-type]
+
+
+async def test_a_big_list_is_picked_apart_while_the_loop_goes_on() -> None:
+    account, clock = Account(3), VirtualClock()
+    threads: set[str] = set()
+
+    class Noted(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            threads.add(threading.current_thread().name)
+            return super().__getitem__(key)
+
+    async def answer(operation: Operation[Any]) -> tuple[Any, int]:
+        return [Noted(row) for row in account.rows.values()], 2_000_000
+
+    account.finish()
+    account.send_measured = answer  # type: ignore[method-assign]
+    watcher = watcher_of(account, clock)
+    await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in range(3)))
+    assert any(name != threading.current_thread().name for name in threads)
+
+
+async def test_an_unknown_status_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    account, clock = Account(1), VirtualClock()
+    account.finish("DREAMING")
+    watcher = watcher_of(account, clock)
+    clock.at[clock.time + 60] = account.finish
+    await watcher.wait(batch(0), WaitPolicy(interval=5))
+    assert sum("unknown to this version" in record.message for record in caplog.records) == 1
