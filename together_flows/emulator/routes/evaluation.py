@@ -65,7 +65,8 @@ async def status(call: Call) -> Response:
     """How far a job is, and what came out."""
     job = _job(call)
     current = job.status(call.world.clock.now())
-    return json_reply({"status": current, "results": EVALUATIONS.results(job, current)})
+    results = EVALUATIONS.results(job, current)
+    return json_reply({"status": current} if results is None else {"status": current, "results": results})
 
 
 def _job(call: Call) -> Evaluation:
