@@ -12,7 +12,7 @@ from typing import Any
 
 from together_flows.api import compute
 from together_flows.jobs.ending import delete_with
-from together_flows.jobs.kind import JobKind
+from together_flows.jobs.kind import JobKind, rows_under
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send
 
@@ -72,7 +72,7 @@ KIND = JobKind(
     create=lambda spec: Send(compute.create_cluster(**spec)),
     read=compute.retrieve_cluster,
     list_all=compute.list_clusters,
-    rows=lambda answer: answer["clusters"] or (),
+    rows=rows_under("clusters"),
     new_id=lambda answer: str(answer.cluster_id),
     id_of=lambda row: str(row["cluster_id"]),
     failure=_failure,

@@ -98,7 +98,7 @@ def end_job(kind: JobKind, job_id: str, *, patience: float = CONFIRM_SECONDS) ->
 def look(kind: JobKind, job_id: str) -> Steps[JobStatus | None]:
     """Steps that read a job's status; `None` when the job is gone. A read that failed for now answers "unknown"."""
     try:
-        row = yield Send(kind.read(job_id).untyped())
+        return kind.status((yield Send(kind.read(job_id).untyped())), job_id)
     except NotFound:
         return None
     except TogetherError as error:
@@ -106,4 +106,3 @@ def look(kind: JobKind, job_id: str) -> Steps[JobStatus | None]:
             raise
         yield Log(f"Looking at {kind.name}:{job_id} failed and is tried again: {error}", "warning")
         return JobStatus(JobReference(kind.name, job_id), JobState.RUNNING, raw="unknown", known=False)
-    return kind.status(row, job_id)

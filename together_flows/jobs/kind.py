@@ -12,7 +12,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from together_flows.errors import ArgumentInvalid
+from together_flows.errors import AnswerInvalid, ArgumentInvalid
 from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus, Row, Spec
 from together_flows.jobs.record import fingerprint
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from together_flows.api import Operation
     from together_flows.jobs.steps import Send, Steps, Upload
 
-__all__ = ["KINDS", "JobKind", "Prepared", "content_not_place", "kind_named"]
+__all__ = ["KINDS", "JobKind", "Prepared", "content_not_place", "kind_named", "rows_under"]
 
 #: Every kind, by name, with the module that declares it.
 KINDS: Mapping[str, str] = {
@@ -41,12 +41,25 @@ KINDS: Mapping[str, str] = {
 
 
 _PLACES = ("path", "input_path")
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 _FINAL = tuple(state for state in JobState if state.is_final)
 
 
-def _rows_in_data(answer: Any) -> Sequence[Row]:
-    rows: Sequence[Row] = answer["data"] if isinstance(answer, Mapping) else answer
+def rows_under(key: str) -> Callable[[Any], Sequence[Row]]:
+    """The rows of a list under a key, which may be `null` when it is empty; or of a bare list, which may not."""
+
+    def rows(answer: Any) -> Sequence[Row]:
+        found: Any = answer
+        if isinstance(answer, Mapping):
+            found = () if answer[key] is None else answer[key]
+        if not isinstance(found, Sequence) or isinstance(found, str):
+            raise TypeError(f"no list but {type(found).__name__}")
+        return found
+
     return rows
+
+
+_rows_in_data = rows_under("data")
 
 
 def _nothing(_: Row) -> None:
@@ -159,7 +172,28 @@ class JobKind:
         Args:
             row: the job as the API sent it.
             job_id: the id by which it was read; by default the one in the row, which not all kinds tell in full.
+
+        Raises:
+            AnswerInvalid: the row has no id or no status.
         """
+        try:
+            return self._status(row, job_id)
+        except _MALFORMED as error:
+            raise AnswerInvalid(f"The API sent a malformed row of a {self.noun}: {error!r}.") from None
+
+    def jobs_in(self, answer: Any) -> dict[str, Row]:
+        """The jobs in the answer of `list_all`, by id, in their order.
+
+        Raises:
+            AnswerInvalid: the answer is no list of jobs. It must not pass for an empty one: a lost job would then be
+                submitted a second time.
+        """
+        try:
+            return {self.id_of(row): row for row in self.rows(answer)}
+        except _MALFORMED as error:
+            raise AnswerInvalid(f"The API sent a malformed list of {self.noun}s: {error!r}.") from None
+
+    def _status(self, row: Row, job_id: str | None) -> JobStatus:
         raw = self.raw_status(row)
         state = self.states.get(raw.lower())
         shown = state or JobState.RUNNING

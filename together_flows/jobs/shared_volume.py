@@ -11,7 +11,7 @@ from typing import Any
 from together_flows.api import compute
 from together_flows.jobs.cluster import marked_name
 from together_flows.jobs.ending import delete_with
-from together_flows.jobs.kind import JobKind
+from together_flows.jobs.kind import JobKind, rows_under
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Log, Send, Steps
 
@@ -63,7 +63,7 @@ KIND = JobKind(
     create=lambda spec: Send(compute.create_volume(**spec)),
     read=compute.retrieve_volume,
     list_all=compute.list_volumes,
-    rows=lambda answer: answer["volumes"] or (),
+    rows=rows_under("volumes"),
     new_id=lambda answer: str(answer.volume_id),
     id_of=lambda row: str(row["volume_id"]),
     failure=lambda row: f"The volume is in state {row.get('status')}",

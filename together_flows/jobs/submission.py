@@ -13,7 +13,6 @@ The invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -136,15 +135,20 @@ def _why_again(record: JobRecord, inputs: str, policy: SubmissionPolicy) -> str:
         return "the job before is to be replaced"
     if record.fingerprint != inputs:
         return "the inputs have changed"
+    if _is_rerun(record, policy):
+        return "the task was cleared"
     if policy.generation <= record.generation or policy.on_clear == "reattach":
         return ""
-    if policy.on_clear == "rerun":
-        return "the task was cleared"
     if record.outcome is TaskOutcome.SUCCEEDED:
         return "the task was cleared after it had succeeded"
     if record.phase is Phase.WAITING:
         return "the task was cleared while it was waiting"
     return ""
+
+
+def _is_rerun(record: JobRecord, policy: SubmissionPolicy) -> bool:
+    """Whether a person has cleared the task since, and wants a new job whatever became of the one before."""
+    return policy.on_clear == "rerun" and policy.generation > record.generation
 
 
 def killed_by_the_clear(record: JobRecord, cancelled_at: float) -> bool:
@@ -168,7 +172,8 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
         decision = instead
     if isinstance(decision, LookFor):
         assert record is not None
-        found = yield from _look_for(kind, record, spec, policy)
+        given_up = not _can_find(kind, record) and _is_rerun(record, policy)
+        found = None if given_up else (yield from _look_for(kind, record, spec, policy))
         if found and not decision.then_end:
             yield Log(f"{kind.name}:{found} was submitted by an attempt before whose answer was lost; adopted.", "info")
             return (yield from _submitted(record, found, policy))
@@ -338,17 +343,17 @@ def _find(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = No
     """
     assert kind.carries is not None
     found: list[str] = []
-    for row in (yield from _rows(kind, record)):
+    for job_id, row in (yield from _candidates(kind, record)).items():
         full: Row = row
         if kind.marker_in_full_row:
             if not kind.candidate(row, spec):
                 continue
             try:
-                full = yield Send(kind.read(kind.id_of(row)).untyped())
+                full = yield Send(kind.read(job_id).untyped())
             except NotFound:
                 continue
         if kind.carries(full, record.marker, record.facts):
-            found.append(kind.id_of(row))
+            found.append(job_id)
     keep = keep or next(iter(found), None)
     for extra in found:
         if extra != keep:
@@ -357,15 +362,16 @@ def _find(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = No
     return keep
 
 
-def _rows(kind: JobKind, record: JobRecord) -> Steps[Sequence[Row]]:
-    """The jobs among which a lost one is."""
+def _candidates(kind: JobKind, record: JobRecord) -> Steps[dict[str, Row]]:
+    """The jobs among which a lost one is, by id."""
     if kind.read_named:
         try:
-            return [(yield Send(kind.read_named(record.facts).untyped()))]
+            row = yield Send(kind.read_named(record.facts).untyped())
         except NotFound:
-            return []
+            return {}
+        return {kind.status(row).reference.id: row}
     assert kind.list_all is not None
-    return kind.rows((yield Send(kind.list_all().untyped())))
+    return kind.jobs_in((yield Send(kind.list_all().untyped())))
 
 
 def submit_once(

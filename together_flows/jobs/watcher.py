@@ -181,8 +181,6 @@ class JobWatcher:
             rows: dict[str, Row | TogetherError] = await _pick(poll.kind, answer, wanted, size)
         except TogetherError as error:
             return dict.fromkeys(wanted, error)
-        except (KeyError, TypeError, AttributeError) as error:
-            return dict.fromkeys(wanted, AnswerInvalid(f"The list of {poll.kind.name} jobs is malformed: {error!r}"))
         poll.list_bytes, poll.reads_since_list, poll.listed_at = float(size), 0, self._clock.now()
         return rows
 
@@ -207,8 +205,8 @@ class JobWatcher:
         else:
             try:
                 status = poll.kind.status(found, waiter.id)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                self._tell(poll, waiter, AnswerInvalid(f"{waiter.wait.reference} has a malformed row: {error!r}"), now)
+            except AnswerInvalid as error:
+                self._tell(poll, waiter, error, now)
                 return
             decision = self._show(waiter, status) or waiter.wait.saw(status, now)
         if isinstance(decision, LookAgain):
@@ -242,12 +240,7 @@ async def _pick(kind: JobKind, answer: Any, wanted: set[str], size: int) -> dict
     """The wanted rows of a list, by id; of a big list in a thread, so that the loop goes on."""
 
     def pick() -> dict[str, Row | TogetherError]:
-        rows: dict[str, Row | TogetherError] = {}
-        for row in kind.rows(answer):
-            job_id = kind.id_of(row)
-            if job_id in wanted:
-                rows[job_id] = row
-        return rows
+        return {job_id: row for job_id, row in kind.jobs_in(answer).items() if job_id in wanted}
 
     return await asyncio.to_thread(pick) if size > 1_000_000 else pick()
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.unit.jobs.world import Crash, Process, Remote, RemoteJob
+from together_flows.api import Operation
+from together_flows.errors import BadRequest
 from together_flows.jobs.kind import kind_named
 from together_flows.jobs.model import JobState
 from together_flows.jobs.record import JobRecord, Phase
@@ -81,3 +83,36 @@ def test_content_counts_into_the_fingerprint_and_its_place_does_not(name: str, p
     assert kind.fingerprint(here) != kind.fingerprint({**here, "input_sha256": "2"})
     without = {place: "/a/x.jsonl"}
     assert kind.fingerprint(without) != kind.fingerprint({**without, place: "/b/x.jsonl"})
+
+
+@pytest.mark.parametrize("name", ["video", "queue", "rl_session"])
+def test_what_cannot_be_found_is_told_to_the_person_who_must_look(name: str) -> None:
+    remote, log = Remote(), list[str]()
+    record = JobRecord(kind=name, fingerprint="f", marker="tf0", intent_at=1.0, phase=Phase.INTENT)
+    assert Process(remote, {"task": record}, log=log).drive(abandonment(kind_named(name), record)) is None
+    assert remote.sent == []
+    assert any("nothing to find it by" in line for line in log)
+
+
+def test_an_end_that_takes_its_time_counts_as_one() -> None:
+    remote, records = Remote(), dict[str, JobRecord]()
+    record = submitted("fine_tune", Process(remote, records))
+
+    def lingers(operation: Operation[Any]) -> None:
+        if remote.cancelled:
+            remote.finish(record.id or "", "cancel_requested")
+
+    remote.refuse = lingers
+    last = Process(remote, records).drive(abandonment(kind_named("fine_tune"), record, patience=5))
+    assert last.raw == "cancel_requested"
+    assert records["task"].job_state is JobState.CANCELLED
+
+
+def test_a_job_that_ended_by_itself_keeps_its_state() -> None:
+    remote, records = Remote(), dict[str, JobRecord]()
+    record = submitted("fine_tune", Process(remote, records))
+    remote.finish(record.id or "", "completed")
+    refused = BadRequest("it is over", status_code=400)
+    remote.refuse = lambda operation: refused if operation.name == "fine_tunes.cancel" else None
+    Process(remote, records).drive(abandonment(kind_named("fine_tune"), record))
+    assert records["task"].job_state is JobState.SUCCEEDED

@@ -200,3 +200,27 @@ class TestDeploymentsHaveUniqueNames:
         account = Account("deployment", tmp_path, lost_answers=1, late=60.0 + 31.0)
         record = account.submit(settle=30.0)
         assert account.made() == [record.id]
+
+
+@pytest.mark.parametrize("name", LOST_FOR_GOOD)
+class TestAfterAPersonHasLooked:
+    """What the error tells a person to do must work."""
+
+    def lost(self, name: str, folder: Path) -> Account:
+        account = Account(name, folder, lost_answers=1)
+        with pytest.raises(SubmissionUnknown):
+            account.submit()
+        return account
+
+    def test_a_clear_with_rerun_submits_anew(self, name: str, tmp_path: Path) -> None:
+        account = self.lost(name, tmp_path)
+        record = account.submit(generation=1, on_clear="rerun")
+        assert record.phase is Phase.SUBMITTED
+        assert len(account.made()) == 2
+
+    def test_a_plain_clear_or_a_retry_does_not(self, name: str, tmp_path: Path) -> None:
+        account = self.lost(name, tmp_path)
+        for policy in ({}, {"generation": 1}, {"on_clear": "rerun"}, {"replace": True}):
+            with pytest.raises(SubmissionUnknown):
+                account.submit(**policy)
+        assert len(account.made()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from tests.unit.jobs.specimens import SPECIMENS
 from tests.unit.jobs.surfaces import SURFACES
 from tests.unit.jobs.world import Process, Remote, RemoteJob, waiting_record
-from together_flows.errors import JobCancelled, JobFailed, ServerFailed, TogetherError, WaitTimeout
+from together_flows.api import Operation
+from together_flows.errors import BadRequest, JobCancelled, JobFailed, ServerFailed, TogetherError, WaitTimeout
 from together_flows.jobs.kind import KINDS, kind_named
 from together_flows.jobs.model import JobReference, JobState
 from together_flows.jobs.outcome import conclude, outcome_from_event, outcome_to_event, remember
@@ -74,8 +76,10 @@ def test_a_job_that_failed_fails_the_task_with_its_page_and_what_a_retry_does(na
 @pytest.mark.parametrize("name", [name for name in SHOWN if SPECIMENS[name].halted])
 def test_a_job_that_somebody_stopped_says_that_it_was_not_this_task(name: str) -> None:
     task = Task(name, SPECIMENS[name].halted[0])
-    with pytest.raises(JobCancelled, match="not by this task"):
+    with pytest.raises(JobCancelled, match="not by this task") as cancelled:
         task.concludes()
+    assert cancelled.value.reference == str(task.reference)
+    assert "job-1" in cancelled.value.status.values()
     assert task.record.job_state is JobState.CANCELLED
     assert task.remote.cancelled == []
 
@@ -111,6 +115,66 @@ def test_a_failed_job_that_may_still_bill_is_ended(name: str) -> None:
     with pytest.raises(JobFailed):
         task.concludes()
     assert bool(task.remote.cancelled) is (JobState.FAILED not in kind.over)
+
+
+@pytest.mark.parametrize("name", BILLING)
+def test_what_failed_and_is_ended_does_not_run_any_more(name: str) -> None:
+    with pytest.raises(JobFailed) as failed:
+        Task(name, SPECIMENS[name].bad[0]).concludes()
+    assert "It does not run any more" in failed.value.mend
+
+
+def test_what_failed_and_does_not_end_may_still_bill() -> None:
+    task = Task("cluster", "Degraded")
+
+    def lingers(operation: Operation[Any]) -> None:
+        if task.remote.cancelled:
+            task.remote.jobs["job-1"] = task.job
+            task.job.status = "Deleting"
+
+    task.remote.refuse = lingers
+    with pytest.raises(JobFailed) as failed:
+        task.concludes()
+    assert "It was told to end, is Deleting and may still bill" in failed.value.mend
+
+
+def test_a_job_that_succeeds_as_its_deadline_passes_is_remembered_as_succeeded() -> None:
+    task = Task("fine_tune")
+
+    def finishes(operation: Operation[Any]) -> TogetherError | None:
+        task.job.status = "completed"
+        return BadRequest("it is over", status_code=400) if operation.name == "fine_tunes.cancel" else None
+
+    task.remote.refuse = finishes
+    with pytest.raises(WaitTimeout):
+        task.concludes(Expired())
+    assert task.record.job_state is JobState.SUCCEEDED
+
+
+def test_an_end_that_was_asked_for_counts_although_it_takes_its_time() -> None:
+    task = Task("batch")
+
+    def lingers(operation: Operation[Any]) -> None:
+        if task.remote.cancelled:
+            task.job.status = "CANCELING"
+
+    task.remote.refuse = lingers
+    with pytest.raises(WaitTimeout, match="told to end and is CANCELING"):
+        task.concludes(Expired())
+    assert task.record.job_state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("usd", [None, 0.0, 12.5])
+def test_what_the_job_was_estimated_to_cost_is_told_with_its_result(usd: float | None) -> None:
+    task = Task("fine_tune", "completed")
+    task.records["task"] = replace(task.record, estimated_usd=usd)
+    assert task.concludes().get("estimated_price_usd") == usd
+
+
+def test_a_result_is_told_without_a_record_too() -> None:
+    task = Task("fine_tune", "completed")
+    task.records.clear()
+    assert "estimated_price_usd" not in task.concludes()
 
 
 @pytest.mark.parametrize("name", BILLING)
@@ -228,6 +292,7 @@ class TestEvent:
 def test_a_read_that_lags_behind_does_not_undo_what_was_seen() -> None:
     task = Task("fine_tune", "running")
     seen = kind_named("fine_tune").status(SPECIMENS["fine_tune"].row)
-    assert task.concludes(Done(seen))["model"] == "me/llama-tuned"
+    task.job.body["model_output_name"] = "me/llama-tuned-2"
+    assert task.concludes(Done(seen))["model"] == "me/llama-tuned-2"
     assert task.record.outcome is TaskOutcome.SUCCEEDED
     assert task.remote.cancelled == []

@@ -209,6 +209,17 @@ class TestBatchOnItsOwnFile:
             done = Process(remote, records).drive(submission(kind_named("batch"), spec, SubmissionPolicy()))
             assert list(remote.jobs) == [done.id], f"died at step {step}"
 
+    def test_a_death_while_the_file_is_on_its_way_keeps_the_marker(self, tmp_path: Path) -> None:
+        remote, records, spec = Remote(), dict[str, JobRecord](), self.spec(tmp_path)
+        flow = submission(kind_named("batch"), spec, SubmissionPolicy())
+        with pytest.raises(Crash):
+            Process(remote, records, dies_at=4, after=True).drive(flow)
+        flow.close()
+        assert len(remote.files) == 1
+        done = Process(remote, records).drive(submission(kind_named("batch"), spec, SubmissionPolicy()))
+        assert len(remote.files) == 1  # the same content, so the same file
+        assert records["task"].marker == done.marker
+
     def test_two_tasks_with_the_same_rows_get_a_batch_each(self, tmp_path: Path) -> None:
         remote, spec = Remote(lost_answers=2), self.spec(tmp_path)
         first = Process(remote, {}, key="a").drive(submission(kind_named("batch"), spec, SubmissionPolicy()))

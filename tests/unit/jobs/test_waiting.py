@@ -68,6 +68,7 @@ def test_a_job_that_is_done_counts_even_after_the_deadline() -> None:
 def test_the_deadline_is_an_absolute_time_and_the_last_pause_ends_there() -> None:
     wait = wait_with(deadline=1_000.4)
     assert wait.saw(seen(JobState.RUNNING), 1_000.0) == LookAgain(pytest.approx(0.4))
+    assert wait.saw(seen(JobState.RUNNING), 1_000.4) == Expired()
     assert wait.saw(seen(JobState.RUNNING), 1_000.5) == Expired()
 
 
