@@ -55,7 +55,8 @@ class TogetherJobOperator(BaseOperator):
         the job in any case, ``"rerun"`` to submit a new one in any case.
     :param on_unknown: what to do where the answer to a submission was lost and the API offers nothing to find the job
         by: ``"fail"``, or ``"create"`` and perhaps pay twice.
-    :param wait: wait for the job. If not, the task succeeds as soon as it is submitted, and returns its reference.
+    :param wait: wait for the job. If not, the task succeeds as soon as it is submitted, and returns its ``id``,
+        ``reference`` and ``url``.
     :param budget: most US dollars that the jobs may cost by the estimate made before they are submitted; no limit by
         default. Not every kind of job has a price that can be known beforehand. (templated)
     """
@@ -193,7 +194,8 @@ class TogetherJobOperator(BaseOperator):
         if not self.wait:
             attempt.remember(succeeded=True)
             references = [str(reference) for reference in attempt.references]
-            return {"reference": references[0], "references": references, "url": self.job_page}
+            first = {"id": attempt.references[0].id, "reference": references[0]}
+            return {**first, "references": references, "url": self.job_page}
         if self.deferrable:
             self._defer(attempt)
         outcomes = zip(attempt.references, attempt.wait(self._wait_policy(attempt)), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -30,6 +31,7 @@ __all__ = [
     "TogetherModelUploadSensor",
 ]
 
+_PULLS_XCOMS = re.compile(r"{[{%].*\b(ti|task_instance|xcom\w*)\b", re.DOTALL)
 _TRIGGER = f"{TogetherSensorTrigger.__module__}.{TogetherSensorTrigger.__qualname__}"
 
 
@@ -37,8 +39,9 @@ class TogetherJobSensor(BaseSensorOperator):
     """
     Wait until a job has succeeded, and return what it made. A job that failed fails the sensor at once.
 
-    By default the wait begins and ends in the triggerer, so that no worker ever runs for it. (A mapped sensor needs a
-    worker for a moment, to begin.) The job is never ended by its sensor.
+    By default the wait begins and ends in the triggerer, so that no worker ever runs for it. A worker runs for a moment
+    where the triggerer cannot find out which job is meant: for a mapped sensor, and for an id from a template that
+    pulls XComs. An id such as ``upstream.output["id"]`` it can. The job is never ended by its sensor.
 
     :param job_id: the job. (templated)
     :param together_conn_id: id of the Airflow connection. (templated)
@@ -55,7 +58,7 @@ class TogetherJobSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: Any,
         together_conn_id: str = TogetherHook.default_conn_name,
         deferrable: bool = True,
         poke_interval: timedelta | float = 15.0,
@@ -64,16 +67,16 @@ class TogetherJobSensor(BaseSensorOperator):
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.together_conn_id = together_conn_id
-        # What an upstream task returns is named here by a template, which the trigger can render.
-        self.references = [f"{self.kind}:{job_id}"]
+        self.references = [f"{self.kind}:{job_id}"]  # for what an upstream task returns, this is a template
         self.deferrable = deferrable
-        if deferrable:
+        in_trigger = _for_the_trigger(job_id)
+        if deferrable and in_trigger is not None:
             self.start_from_trigger = True
             self.start_trigger_args = StartTriggerArgs(
                 trigger_cls=_TRIGGER,
                 trigger_kwargs={
                     "together_conn_id": together_conn_id,
-                    "references": self.references,
+                    "references": [f"{self.kind}:{in_trigger}"],
                     "interval": self.poke_interval,
                 },
                 next_method="execute_complete",
@@ -139,6 +142,21 @@ class TogetherJobSensor(BaseSensorOperator):
 
     def _say(self, message: str, level: str) -> None:
         getattr(self.log, level)(message)
+
+
+def _for_the_trigger(job_id: Any) -> str | None:
+    """
+    A job's id, or a template of it that the triggerer can render; ``None`` where there is none.
+
+    A triggerer can pull the XCom of one task instance, and hangs on a template that asks for those of all instances,
+    as every ``xcom_pull`` without ``map_indexes`` does.
+    """
+    if isinstance(job_id, str):
+        return None if _PULLS_XCOMS.search(job_id) else job_id
+    operator, key = getattr(job_id, "operator", None), getattr(job_id, "key", None)
+    if operator is None or key is None or operator.is_mapped or operator.get_closest_mapped_task_group() is not None:
+        return None
+    return f"{{{{ ti.xcom_pull(task_ids={operator.task_id!r}, key={key!r}, map_indexes=-1) }}}}"
 
 
 def _final(error: TogetherError) -> TogetherError:

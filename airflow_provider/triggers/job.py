@@ -305,7 +305,8 @@ class TogetherSensorTrigger(_Watching):
             events = [outcome_to_event(reference, outcome) for reference, outcome in outcomes]
             yield _event({"outcomes": events, "error": str(error), "retryable": _may_pass(error)})
         else:
-            yield TaskSuccessEvent(xcoms={"return_value": {"reference": str(reference), **manifest}})
+            made = {"reference": str(reference), **manifest}
+            yield TaskSuccessEvent(xcoms={**made, "return_value": made})
 
 
 def _event(payload: dict[str, Any]) -> TriggerEvent:

@@ -146,7 +146,7 @@ def test_a_sensor_begins_and_ends_in_the_triggerer(emulator: Emulator, new_fine_
     ended = asyncio.run(event())
     assert isinstance(ended, TaskSuccessEvent)
     assert ended.xcoms is not None
-    assert ended.xcoms["return_value"]["model"]
+    assert ended.xcoms["return_value"]["model"] == ended.xcoms["model"] != ""
 
 
 def test_a_sensor_never_ends_its_job(emulator: Emulator, new_fine_tune: Callable[[], str]) -> None:

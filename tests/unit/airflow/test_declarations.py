@@ -118,6 +118,34 @@ def test_the_teardown_runs_whatever_became_of_the_setup_and_after_the_work() -> 
     assert stop.retries > 0
 
 
+@pytest.mark.parametrize("job_id", ["batch-1", "{{ params.batch }}", "{{ var.value.batch }}", "titanic"])
+def test_a_sensor_begins_in_the_triggerer_where_the_id_can_be_rendered_there(job_id: str) -> None:
+    sensor = TogetherBatchSensor(task_id="sensor", batch_id=job_id)
+    assert sensor.start_from_trigger
+    assert sensor.start_trigger_args is not None
+    assert (sensor.start_trigger_args.trigger_kwargs or {})["references"] == [f"batch:{job_id}"]
+
+
+def test_a_sensor_of_what_one_task_returns_begins_in_the_triggerer_with_a_template_for_one_xcom() -> None:
+    with DAG("d", schedule=None):
+        batch = TogetherBatchOperator(task_id="batch", rows=["Hello?"], output_path="out", wait=False)
+        sensor: Any = TogetherBatchSensor(task_id="sensor", batch_id=batch.output["id"])
+    assert sensor.upstream_task_ids == {"batch"}
+    [reference] = sensor.start_trigger_args.trigger_kwargs["references"]
+    assert reference == "batch:{{ ti.xcom_pull(task_ids='batch', key='id', map_indexes=-1) }}"
+
+
+@pytest.mark.parametrize("job_id", ["{{ ti.xcom_pull('batch') }}", "{{ task_instance.xcom_pull('b')['id'] }}"])
+def test_a_sensor_whose_template_would_hang_a_triggerer_begins_in_a_worker(job_id: str) -> None:
+    assert not TogetherBatchSensor(task_id="sensor", batch_id=job_id).start_from_trigger
+
+
+def test_a_sensor_of_a_mapped_task_begins_in_a_worker() -> None:
+    with DAG("d", schedule=None):
+        batches = TogetherBatchOperator.partial(task_id="batch", output_path="out").expand(rows=[["Hello?"], ["Bye?"]])
+        assert not TogetherBatchSensor(task_id="sensor", batch_id=batches.output["id"]).start_from_trigger
+
+
 TRIGGERS: list[BaseTrigger] = [
     TogetherJobTrigger("c", ["batch:1", "batch:2"], deadline=12.5, interval=3.0, on_clear="reattach"),
     TogetherSensorTrigger("c", ["batch:1"], interval=3.0),
