@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.jobs.world import Process, Remote, waiting_record
+from tests.unit.jobs.world import Crash, Process, Remote, waiting_record
 from together_flows.errors import SubmissionUnknown
 from together_flows.jobs.kind import kind_named
 from together_flows.jobs.model import JobState
@@ -200,3 +200,20 @@ def test_the_generation_of_an_attempt_is_kept_with_its_job() -> None:
     assert task.attempt(generation=3).generation == 3
     task.leaves(phase=Phase.INTENT, id=None)
     assert task.attempt(generation=4).generation == 4
+
+
+def test_an_intent_that_is_resumed_belongs_to_the_attempt_that_resumes_it() -> None:
+    """Else its own retry would take it for the job of the attempt before a clear, and end it."""
+    task = Task()
+    task.attempt()
+    task.leaves(phase=Phase.PREPARING, id=None)
+    task.remote.jobs.clear()
+    task.remote.now += 50
+    process = Process(task.remote, task.records, dies_at=4, after=True)
+    with pytest.raises(Crash):
+        process.drive(submission(KIND, SPEC, SubmissionPolicy(generation=1, on_clear="rerun")))
+    intent = task.records["task"]
+    assert (intent.phase, intent.generation, intent.intent_at) == (Phase.INTENT, 1, task.remote.now)
+    made = [*task.remote.jobs]
+    assert [task.attempt(generation=1, on_clear="rerun").id] == made
+    assert task.remote.cancelled == []
