@@ -34,6 +34,10 @@ class Connections:
     def lost(self, transport: asyncio.Transport) -> None:
         self._open.pop(_peer(transport), None)
 
+    def forget(self, client: Any) -> None:
+        """The connection belongs to another protocol now, such as WebSocket, which does not announce its end here."""
+        self._open.pop(tuple(client or ()), None)
+
     def note_use(self, client: Any) -> None:
         """An API request came in from this address."""
         connection = self._open.get(tuple(client or ()))

@@ -168,7 +168,7 @@ def _rows(value: Any) -> list[dict[str, Any]]:
         return [row for row in value if isinstance(row, dict)]
     if not isinstance(value, dict):
         return []
-    for wrapped in (value.get("data"), value.get("job")):
+    for wrapped in (value.get("data"), value.get("job"), value.get("clusters")):
         if isinstance(wrapped, list):
             return _rows(wrapped)
         if isinstance(wrapped, dict):

@@ -89,7 +89,10 @@ def socket(group: Group, path: str, *, failed: str) -> Callable[[Talk], Talk]:
 
     def register(talk: Talk) -> Talk:
         async def admit(socket: WebSocket) -> None:
-            await _admit(socket, path, failed, talk, group)
+            try:
+                await _admit(socket, path, failed, talk, group)
+            finally:
+                socket.app.state.world.connections.forget(socket.client)
 
         async def upgrade(call: Call) -> Response:
             raise Refusal(426, "This address speaks WebSocket.", headers={"Upgrade": "websocket"})

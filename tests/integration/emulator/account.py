@@ -39,7 +39,7 @@ class Account:
         self.bare.close()
 
     def get(self, path: str, **query: Any) -> Any:
-        return self.http.get(path, params=query).raise_for_status().json()
+        return self.http.get(path, params=query or None).raise_for_status().json()
 
     def post(self, path: str, body: Any = None) -> Any:
         return self.http.post(path, json=body).raise_for_status().json()
