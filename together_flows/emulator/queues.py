@@ -100,19 +100,26 @@ def cancel(world: World, job: QueueJob) -> bool:
 
 
 def _plan(world: World, model: str, joining: QueueJob | None = None) -> None:
-    """Plans what the model's worker does after the job that it is at."""
+    """Plans what the model's worker does after the job that it is at. It looks at moments only: thousands may wait."""
     table, now = world.table(QUEUE), world.clock.now()
-    lane = [job for job in table if job.model == model and job.status(now) in QUEUE.active][::-1]
-    free = max((job.next_change(now) for job in lane if job.status(now) == "running"), default=now)
-    waiting = [job for job in lane if job.status(now) == "pending"] + ([joining] if joining else [])
-    for job in sorted(waiting, key=lambda job: -job.priority):
+    lane = [job for job in table if job.model == model and job.stages[-1].at > now]
+    free = max((job.stages[-1].at for job in lane if job.stages[1].at <= now), default=now)
+    waiting = [job for job in reversed(lane) if job.stages[1].at > now]
+    if joining is not None:
+        waiting.append(joining)
+    waiting.sort(key=lambda job: -job.priority)
+    for job in waiting:
         start = max(free, job.created + CLAIM_SECONDS)
         free = start + RUN_SECONDS
-        stages = [job.stages[0], Stage("running", start), Stage("failed" if job.doomed else "done", free)]
-        if stages != job.stages:
-            job.stages = stages
-            if job is not joining:
-                table.save(job)
+        if job is joining:
+            job.stages += _run(job, start)
+        elif job.stages[1].at != start:
+            job.stages[1:] = _run(job, start)
+            table.save(job)
+
+
+def _run(job: QueueJob, start: float) -> list[Stage]:
+    return [Stage("running", start), Stage("failed" if job.doomed else "done", start + RUN_SECONDS)]
 
 
 def _outputs(job: QueueJob) -> dict[str, Any]:
