@@ -1,66 +1,44 @@
-"""The commands. Each is a thin line over the core; what needs an HTTP library is imported when the command runs."""
+"""The commands. Each is a thin line over the core, which is imported when the command runs: help comes at once."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Callable
-from functools import wraps
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from together_flows.errors import ArgumentInvalid, TogetherError
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from together_flows.cli.console import print_json, print_line, telling
 
 app = typer.Typer(
     name="together-flows",
     help="Together AI's jobs. TOGETHER_API_KEY and TOGETHER_BASE_URL say which account they run in, and where it is.",
+    epilog="Results go to standard output, everything else to standard error.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,  # a local may hold a key
+    rich_markup_mode=None,  # help without it takes a third of the time
+    pretty_exceptions_enable=False,  # they show locals, and a local may hold a key
 )
-_out = Console()
-_err = Console(stderr=True)
 
 
-def _telling(command: Callable[P, R]) -> Callable[P, R]:
-    """Errors of ours are told in a line, not in a traceback."""
+class Purpose(StrEnum):
+    """What a file is for."""
 
-    @wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except TogetherError as error:
-            _err.print(f"[bold red]{type(error).__name__}[/]", end=": ")
-            _err.print(str(error), markup=False, highlight=False)
-            raise typer.Exit(1) from None
-
-    return told
+    FINE_TUNE = "fine-tune"
+    EVAL = "eval"
+    BATCH = "batch-api"
 
 
-def _log(message: str, level: str) -> None:
-    if level != "debug":
-        colour = {"warning": "yellow", "error": "red"}.get(level, "dim")
-        _err.print(f"{time.strftime('%H:%M:%S')} ", style="dim", end="")
-        _err.print(message, style=colour, markup=False, highlight=False)
+Reference = Annotated[str, typer.Argument(help="kind:id, such as fine_tune:ft-1.", show_default=False)]
+PurposeOption = Annotated[Purpose, typer.Option(help="What the file is for.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PollInterval = Annotated[float, typer.Option(min=0.01, help="Seconds between two looks, in the long run.")]
 
 
-def _print_json(value: Any) -> None:
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json", by_alias=True)
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-@app.command()
+@app.command(short_help="Run the Together API on this machine.")
+@telling
 def emulator(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
     speed: Annotated[float, typer.Option(help="Emulated seconds per real second.")] = 60.0,
     data: Annotated[
         Path | None, typer.Option(help="Folder that keeps the state; otherwise it is lost at the end.")
@@ -68,139 +46,159 @@ def emulator(
     api_key: Annotated[str, typer.Option(envvar="TOGETHER_EMULATOR_KEY", help="The key it accepts.")] = "emulator-key",
 ) -> None:
     """Run the Together API on this machine: no account, no network, nothing billed."""
+    from together_flows.errors import ArgumentInvalid, ConfigurationInvalid
+
+    if speed <= 0:
+        raise ArgumentInvalid("--speed must be above 0.")
+    if data is not None and data.exists() and not data.is_dir():
+        raise ArgumentInvalid(f"{data} is no folder.", mend="Give another path with --data.")
     try:
         from together_flows.emulator.server import serve
     except ModuleNotFoundError as missing:
-        _err.print(f"The emulator needs {missing.name}: pip install 'together-flows[emulator]'", markup=False)
-        raise typer.Exit(1) from None
+        raise ConfigurationInvalid(
+            f"The emulator needs {missing.name}.", mend="Install it with: pip install 'together-flows[emulator]'"
+        ) from None
     serve(host=host, port=port, speed=speed, data=data, api_key=api_key)
 
 
-@app.command()
-@_telling
+@app.command(short_help="Check a dataset, and show every problem in it.")
+@telling
 def validate(
-    path: Annotated[str, typer.Argument(help="A local path or a storage URL.")],
-    purpose: Annotated[str, typer.Option(help="fine-tune, eval or batch-api.")] = "fine-tune",
+    path: Annotated[str, typer.Argument(help="A local path or a storage URL.", show_default=False)],
+    purpose: PurposeOption = Purpose.FINE_TUNE,
+    as_json: AsJson = False,
 ) -> None:
     """Check a dataset, and show every problem with its line and how to mend it."""
-    from together_flows.datasets import validate as check
+    from together_flows.cli.checking import check_dataset
 
-    if purpose not in ("fine-tune", "eval", "batch-api"):
-        raise ArgumentInvalid(f"{purpose!r} is no purpose.", mend="Use fine-tune, eval or batch-api.")
-    report = check(path, purpose=purpose)  # type: ignore[arg-type] # narrowed just above
-    for problem in report.problems:
-        _out.print(str(problem), markup=False, highlight=False)
-    if not report.ok:
-        _err.print(f"{report.problem_count} problem(s) in {report.rows} row(s).", style="red")
+    if not check_dataset(path, purpose.value, as_json=as_json):
         raise typer.Exit(1)
-    _out.print(
-        f"{report.rows} rows, {report.bytes} bytes, format {report.format}, about {report.approximate_tokens} tokens. "
-        f"SHA-256 {report.sha256}",
-        highlight=False,
-    )
 
 
 @app.command()
-def operations(group: Annotated[str, typer.Argument(help="Show this group only.")] = "") -> None:
-    """List every operation of the API."""
-    from together_flows.api import OPERATIONS
-
-    table = Table("operation", "request", "what it does", box=None, header_style="bold")
-    for name, entry in OPERATIONS.items():
-        if not group or name.startswith(f"{group}."):
-            table.add_row(name, f"{entry.method} {entry.path}", entry.summary)
-    _out.print(table)
-
-
-@app.command()
-@_telling
-def call(
-    operation: Annotated[str, typer.Argument(help="Such as fine_tunes.list; `together-flows operations` lists them.")],
-    arguments: Annotated[str, typer.Argument(help='JSON object, such as \'{"id": "ft-1"}\'.')] = "{}",
-    output: Annotated[Path | None, typer.Option(help="Where the bytes of a binary answer go.")] = None,
+@telling
+def operations(
+    name: Annotated[str, typer.Argument(help="A group, such as files; or an operation, to explain it.")] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Send one operation and print its answer as JSON."""
-    from together_flows import Together
-    from together_flows.api import OPERATIONS, Reply
+    """List the operations of the API, or explain one."""
+    from together_flows.cli.calls import explain_operation, list_operations
 
-    if operation not in OPERATIONS:
-        raise ArgumentInvalid(f"There is no operation {operation!r}.", mend="`together-flows operations` lists them.")
-    prepared = OPERATIONS[operation].function(**_object(arguments))
-    with Together() as client:
-        if prepared.reply is Reply.BYTES:
-            if output is None:
-                raise ArgumentInvalid(f"{operation} answers with a file.", mend="Say where it goes with --output.")
-            _out.print(str(client.download(prepared, output)), markup=False)
-        else:
-            _print_json(client.send(prepared))
+    if "." in name:
+        explain_operation(name, as_json=as_json)
+    else:
+        list_operations(name, as_json=as_json)
 
 
 @app.command()
-@_telling
+@telling
+def call(
+    operation: Annotated[
+        str, typer.Argument(help="Such as fine_tunes.list; `together-flows operations` lists them.", show_default=False)
+    ],
+    arguments: Annotated[
+        str,
+        typer.Argument(help='JSON object, such as \'{"id": "ft-1"}\'; @file reads it from a file, - from stdin.'),
+    ] = "{}",
+    output: Annotated[Path | None, typer.Option(help="Where the bytes of a binary answer go.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print each event as it comes, one a line.")] = False,
+) -> None:
+    """Send one operation and print its answer as JSON. A file argument is written as "@path"."""
+    from together_flows.cli.calls import send_operation
+
+    send_operation(operation, arguments, output=output, stream=stream)
+
+
+@app.command(short_help="Upload a dataset, and have the API check it.")
+@telling
 def upload(
-    path: Annotated[Path, typer.Argument(help="The file.")],
-    purpose: Annotated[str, typer.Option(help="fine-tune, eval or batch-api.")] = "fine-tune",
+    path: Annotated[Path, typer.Argument(help="The file.", show_default=False)],
+    purpose: PurposeOption = Purpose.FINE_TUNE,
     check: Annotated[bool, typer.Option(help="Check the file before it is sent.")] = True,
+    poll_interval: PollInterval = 10.0,
 ) -> None:
     """Upload a dataset, and wait until the API has checked it."""
-    from together_flows import Together
-    from together_flows.jobs import MemoryStore, submit_once
+    from together_flows.cli.following import upload_file
 
-    if check:
-        from together_flows.datasets import validate as check_dataset
-
-        check_dataset(path, purpose=purpose).raise_for_problems()  # type: ignore[arg-type] # it refuses others itself
-    with Together() as client:
-        record = submit_once(
-            client, "file", {"path": str(path), "purpose": purpose}, store=MemoryStore(), key="upload", log=_log
-        )
-        _print_json(_follow(client, str(record.reference), None))
+    print_json(upload_file(path, purpose.value, check=check, poll_interval=poll_interval))
 
 
-@app.command()
-@_telling
+@app.command(short_help="Follow a job to its end, and print its result.")
+@telling
 def wait(
-    reference: Annotated[str, typer.Argument(help="kind:id, such as fine_tune:ft-1.")],
+    reference: Reference,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; then the job is cancelled.")] = None,
+    poll_interval: PollInterval = 10.0,
 ) -> None:
     """Follow a job to its end, and print its result as JSON. Interrupting this leaves the job alone."""
-    from together_flows import Together
+    from together_flows.cli.following import wait_for
 
-    with Together() as client:
-        _print_json(_follow(client, reference, timeout))
+    print_json(wait_for(reference, timeout=timeout, poll_interval=poll_interval))
 
 
-@app.command()
-@_telling
-def end(reference: Annotated[str, typer.Argument(help="kind:id, such as endpoint:endpoint-1.")]) -> None:
+@app.command(short_help="End a job or an endpoint, and confirm it.")
+@telling
+def end(reference: Reference, as_json: AsJson = False) -> None:
     """Cancel a job, or stop and delete an endpoint, and confirm it."""
-    from together_flows import Together
-    from together_flows.jobs import JobReference, end_job, kind_named, run
+    from together_flows.cli.following import end_reference
 
-    job = JobReference.parse(reference)
-    with Together() as client:
-        status = run(end_job(kind_named(job.kind), job.id), client=client, log=_log)
-    _out.print(status.describe(), markup=False, highlight=False)
+    status = end_reference(reference)
+    if as_json:
+        print_json({"reference": str(status.reference), "state": str(status.state), "status": status.raw})
+    else:
+        print_line(status.describe())
     if not status.state.is_final:
         raise typer.Exit(1)
 
 
-def _follow(client: Any, reference: str, timeout: float | None) -> dict[str, Any]:
-    from together_flows.jobs import JobReference, MemoryStore, WaitPolicy, conclude, kind_named, run
-    from together_flows.jobs.waiting import waiting
+@app.command(short_help="Answer a file of prompts as batches.")
+@telling
+def batch(
+    rows: Annotated[
+        str, typer.Argument(help="A .jsonl or .csv file of prompts; a path or a storage URL.", show_default=False)
+    ],
+    output: Annotated[str, typer.Argument(help="Where the answers go; a path or a storage URL.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Model for rows that name none.")] = None,
+    system: Annotated[str | None, typer.Option(help="System message for rows that begin with none.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer.")] = None,
+    budget: Annotated[float | None, typer.Option(help="US dollars that it may cost, at list prices.")] = None,
+    max_rows: Annotated[int, typer.Option(min=1, max=50_000, help="Most rows in one batch.")] = 50_000,
+    row_retries: Annotated[int, typer.Option(min=0, help="How often rows without an answer are sent again.")] = 1,
+    max_failed_rows: Annotated[
+        int | None, typer.Option(min=0, help="Rows that may end without an answer; all but one unless given.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that each batch may take.")] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="File that remembers what was submitted; .together-flows/state.sqlite beside the output."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Submit anew, and pay anew, whatever earlier runs have done.")
+    ] = False,
+    poll_interval: PollInterval = 10.0,
+) -> None:
+    """Answer a file of prompts as batches: one line out for each row in, in order.
 
-    job = JobReference.parse(reference)
-    kind = kind_named(job.kind)
-    policy = WaitPolicy(deadline=time.time() + timeout if timeout else None, interval=10.0)
-    outcome = run(waiting(kind, job.id, policy), client=client, log=_log)
-    return run(conclude(kind, job, outcome), client=client, store=MemoryStore(), key="wait", log=_log)
+    Run the same command again after an interruption, a crash or a failure: it goes on where it stopped, and pays for
+    nothing twice.
+    """
+    from together_flows import Together
+    from together_flows.cli.batch import BatchWishes, default_state, raise_for_failed_rows, run_batch
 
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ArgumentInvalid(f"The arguments are no JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise ArgumentInvalid("The arguments must be a JSON object.", mend='Write them as {"name": value}.')
-    return value
+    wishes = BatchWishes(
+        rows=rows,
+        output=output,
+        model=model,
+        system=system,
+        max_tokens=max_tokens,
+        budget=budget,
+        max_rows=max_rows,
+        row_retries=row_retries,
+        timeout=timeout,
+        poll_interval=poll_interval,
+        again=again,
+    )
+    with Together() as client:
+        result = run_batch(client, wishes, state or default_state(output))
+    print_json(result)
+    raise_for_failed_rows(result, max_failed_rows)
