@@ -103,6 +103,7 @@ def fine_tunes(on: Journey) -> None:
     on.get("/finetune/download", ft_id=ids["id"], checkpoint="merged")
     second = {"id": on.post("/fine-tunes", body)["id"]}
     on.post("/fine-tunes/{id}/cancel", None, second)
+    on.until("/fine-tunes/{id}", second, lambda job: job["status"] in ("cancelled", "completed"))
     on.get("/fine-tunes")
     on.call("DELETE", "/fine-tunes/{id}", second)
 
