@@ -26,6 +26,16 @@ def done(account: Account, request_id: str) -> dict[str, Any]:
     return row
 
 
+def stop_the_clock_at_running(account: Account, request_id: str) -> None:
+    """Lets time pass until the job runs, and hardly any more."""
+    account.emulator.settings(speed=20)
+    deadline = time.monotonic() + 10
+    while job(account, request_id)["status"] != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.003)
+    account.emulator.settings(speed=0.1)
+
+
 def test_a_queued_job_is_claimed_done_and_shows_what_came_of_it(account: Account) -> None:
     request_id = submit(account, info={"run": 7}, payload={"prompt": "Tell me about tides"})
     row = done(account, request_id)
@@ -57,11 +67,9 @@ def test_higher_priorities_go_first_and_equals_in_order(account: Account) -> Non
 
 
 def test_what_has_begun_is_not_overtaken(account: Account) -> None:
-    account.emulator.settings(speed=60)
+    account.emulator.settings(speed=1)
     first = submit(account)
-    deadline = time.monotonic() + 5
-    while job(account, first)["status"] != "running":
-        assert time.monotonic() < deadline
+    stop_the_clock_at_running(account, first)
     urgent = submit(account, priority=100)
     metrics = account.get("/queue/metrics", model="sprocket")
     account.emulator.settings(speed=3600)
@@ -71,12 +79,10 @@ def test_what_has_begun_is_not_overtaken(account: Account) -> None:
 
 
 def test_only_a_waiting_job_can_be_cancelled_and_the_next_moves_up(account: Account) -> None:
-    account.emulator.settings(speed=60)
+    account.emulator.settings(speed=1)
     first, second, third = (submit(account) for _ in range(3))
     bodies = [{"model": "sprocket", "request_id": request_id} for request_id in (first, second)]
-    deadline = time.monotonic() + 5
-    while job(account, first)["status"] != "running":
-        assert time.monotonic() < deadline
+    stop_the_clock_at_running(account, first)
     refused = account.http.post("/queue/cancel", json=bodies[0])
     cancelled = account.http.post("/queue/cancel", json=bodies[1])
     again = account.http.post("/queue/cancel", json=bodies[1])

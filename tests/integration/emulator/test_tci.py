@@ -15,6 +15,12 @@ from together_flows.emulator import Emulator, sandbox
 from .account import Account
 
 
+@pytest.fixture(autouse=True)
+def _no_hurry(emulator: Emulator) -> None:
+    """Lets sessions live for an hour and not for a second."""
+    emulator.settings(speed=1)
+
+
 def ask(account: Account, code: str, **request: Any) -> dict[str, Any]:
     answer = account.http.post("/tci/execute", json={"language": "python", "code": code} | request, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -89,7 +95,6 @@ def test_files_are_there_before_the_code_runs_and_stay(account: Account) -> None
 
 
 def test_sessions_are_listed_with_their_use(account: Account) -> None:
-    account.emulator.settings(speed=60)
     session = execute(account, "1")["data"]["session_id"]
     execute(account, "2", session_id=session)
     (row,) = account.get("/tci/sessions")["data"]["sessions"]
