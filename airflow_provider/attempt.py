@@ -174,6 +174,14 @@ class JobAttempt:
         for index, record in enumerate(self.records):
             self.store.save(self._key(index), record.advanced(Phase.WAITING))
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        from together_flows.jobs.ending import look
+
+        statuses = (self._run(look(self.kind, reference.id)) for reference in self.references)
+        return all(status is not None and status.state.is_final for status in statuses)
+
     def deadline(self, timeout: float | None) -> float | None:
         """
         When to give up, in seconds since the epoch. It counts from the submission, or from the clear after which a new

@@ -196,7 +196,7 @@ class TogetherJobOperator(BaseOperator):
             references = [str(reference) for reference in attempt.references]
             first = {"id": attempt.references[0].id, "reference": references[0]}
             return {**first, "references": references, "url": self.job_page}
-        if self.deferrable:
+        if self.deferrable and not attempt.has_ended:  # an adopted job may have ended long ago
             self._defer(attempt)
         outcomes = zip(attempt.references, attempt.wait(self._wait_policy(attempt)), strict=True)
         return self._finish(attempt, list(outcomes))

@@ -16,12 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from together_flows.errors import NotFound, SubmissionUnknown, TogetherError
+from together_flows.errors import SubmissionUnknown, TogetherError
 from together_flows.jobs.ending import CONFIRM_SECONDS, end_job, look
+from together_flows.jobs.finding import can_find, find, look_for
 from together_flows.jobs.kind import JobKind, Prepared, kind_named
-from together_flows.jobs.model import JobReference, JobState, JobStatus, Row, Spec
+from together_flows.jobs.model import JobReference, JobState, JobStatus, Spec
 from together_flows.jobs.record import JobRecord, JobStore, Phase, TaskOutcome, new_marker
-from together_flows.jobs.steps import Load, Log, Logger, Now, Save, Send, Sleep, Steps, arun, run
+from together_flows.jobs.steps import Load, Log, Logger, Now, Save, Steps, arun, run
 
 if TYPE_CHECKING:
     from together_flows.client import AsyncTogether, Together
@@ -100,8 +101,6 @@ Decision: TypeAlias = Create | Resume | LookFor | Adopt
 
 _DEAD = (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 _CREATIONS = 3
-#: Seconds after which a job that was created is in every list. Longer than a creation may take to answer.
-_OLD_INTENT = 600.0
 
 #: Seconds after a clear's new attempt adopted a job within which the old attempt's kill may still reach that job.
 KILL_WINDOW = 120.0
@@ -172,8 +171,8 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
         decision = instead
     if isinstance(decision, LookFor):
         assert record is not None
-        given_up = not _can_find(kind, record) and _is_rerun(record, policy)
-        found = None if given_up else (yield from _look_for(kind, record, spec, policy))
+        same = record.fingerprint == inputs  # otherwise this specification says nothing of the job that was lost
+        found = yield from _look_for(kind, record, spec if same else {}, policy)
         if found and not decision.then_end:
             yield Log(f"{kind.name}:{found} was submitted by an attempt before whose answer was lost; adopted.", "info")
             return (yield from _submitted(record, found, policy))
@@ -196,6 +195,11 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
     return (yield from _create(kind, spec, record, policy))
 
 
+def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPolicy) -> Steps[str | None]:
+    may_pay_twice = policy.on_unknown == "create" or _is_rerun(record, policy)
+    return (yield from look_for(kind, record, spec, settle=policy.settle, may_pay_twice=may_pay_twice))
+
+
 def _instead_of_adopting(kind: JobKind, record: JobRecord, decision: Adopt) -> Steps[Create | None]:
     """What to do because the recorded job is of no use any more; `None` while it is."""
     status = yield from look(kind, record.reference.id)
@@ -204,6 +208,8 @@ def _instead_of_adopting(kind: JobKind, record: JobRecord, decision: Adopt) -> S
     ends = None if status.state in kind.over else record.id
     if status.state in (JobState.FAILED, JobState.EXPIRED):
         return Create(ends, why=f"{record.reference} has ended as {status.raw}")
+    if status.state is JobState.CANCELLED and kind.bills_until_stopped:
+        return Create(ends, why=f"{record.reference} was stopped, perhaps because nobody used it")
     if status.state is JobState.CANCELLED and decision.across_clear:
         return Create(ends, why=f"{record.reference} was cancelled before the task was cleared")
     return None
@@ -261,9 +267,9 @@ def _create(kind: JobKind, spec: Spec, record: JobRecord, policy: SubmissionPoli
 
 
 def _find_again(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = None) -> Steps[str | None]:
-    if kind.repeatable or not _can_find(kind, record):
+    if kind.repeatable or not can_find(kind, record):
         return None
-    return (yield from _find(kind, record, spec, keep=keep))
+    return (yield from find(kind, record, spec, keep=keep))
 
 
 def _submitted(record: JobRecord, job_id: str, policy: SubmissionPolicy) -> Steps[JobRecord]:
@@ -271,31 +277,6 @@ def _submitted(record: JobRecord, job_id: str, policy: SubmissionPolicy) -> Step
     yield Save(submitted)
     yield Log(f"{JobReference(record.kind, job_id)} is submitted.", "info")
     return submitted
-
-
-def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPolicy) -> Steps[str | None]:
-    """The id of the job that carries the record's marker, `None` if there certainly is none."""
-    if kind.repeatable:
-        return None
-    if not _can_find(kind, record):
-        if policy.on_unknown == "create":
-            return None
-        raise SubmissionUnknown(
-            f"A {kind.noun} may have been created at {record.intent_at:.0f} (seconds since the epoch), its answer is "
-            "lost, and the API offers nothing to find it by.",
-            mend="Look for it on Together's site, and clear the task with on_clear='rerun' or on_unknown='create'.",
-        )
-    began: float = yield Now()
-    pause = 1.0
-    while True:
-        found = yield from _find(kind, record, spec)
-        if found:
-            return found
-        now: float = yield Now()
-        if now - began >= policy.settle or now - record.intent_at >= max(_OLD_INTENT, 20 * policy.settle):
-            return None
-        yield Sleep(min(pause, policy.settle))
-        pause *= 1.6
 
 
 def abandonment(
@@ -314,10 +295,10 @@ def abandonment(
     """
     job_id = record.id
     if job_id is None and record.phase is Phase.INTENT and not kind.repeatable:
-        if not _can_find(kind, record):
+        if not can_find(kind, record):
             yield Log(f"A {kind.noun} may have been created, and the API offers nothing to find it by.", "warning")
             return None
-        job_id = yield from _look_for(kind, record, {}, SubmissionPolicy(settle=settle))
+        job_id = yield from look_for(kind, record, {}, settle=settle)
     if job_id is None:
         return None
     last = yield from end_job(kind, job_id, patience=patience)
@@ -326,52 +307,6 @@ def abandonment(
     ended = last.state if last.state.is_final else JobState.CANCELLED
     yield Save(record.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended))
     return last
-
-
-def _can_find(kind: JobKind, record: JobRecord) -> bool:
-    return kind.carries is not None and kind.list_all is not None and (bool(record.facts) or not kind.needs_facts)
-
-
-def _find(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = None) -> Steps[str | None]:
-    """The id of the one job that carries the record's marker. If there are more, all but one are ended.
-
-    Args:
-        kind: the record's kind.
-        record: what the submission left.
-        spec: its specification.
-        keep: the one to keep, where its id is known. It may not show in the list yet.
-    """
-    assert kind.carries is not None
-    found: list[str] = []
-    for job_id, row in (yield from _candidates(kind, record)).items():
-        full: Row = row
-        if kind.marker_in_full_row:
-            if not kind.candidate(row, spec):
-                continue
-            try:
-                full = yield Send(kind.read(job_id).untyped())
-            except NotFound:
-                continue
-        if kind.carries(full, record.marker, record.facts):
-            found.append(job_id)
-    keep = keep or next(iter(found), None)
-    for extra in found:
-        if extra != keep:
-            yield Log(f"{kind.name}:{extra} carries the same marker as {keep}; it is ended.", "warning")
-            yield from end_job(kind, extra)
-    return keep
-
-
-def _candidates(kind: JobKind, record: JobRecord) -> Steps[dict[str, Row]]:
-    """The jobs among which a lost one is, by id."""
-    if kind.read_named:
-        try:
-            row = yield Send(kind.read_named(record.facts).untyped())
-        except NotFound:
-            return {}
-        return {kind.status(row).reference.id: row}
-    assert kind.list_all is not None
-    return kind.jobs_in((yield Send(kind.list_all().untyped())))
 
 
 def submit_once(

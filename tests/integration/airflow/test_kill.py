@@ -31,7 +31,7 @@ Make = Callable[..., Task]
 @pytest.fixture
 def slow(emulator: Emulator) -> Iterator[Emulator]:
     """Jobs that are still running when a test looks again."""
-    emulator.settings(speed=20)
+    emulator.settings(speed=40)
     yield emulator
     emulator.settings(speed=SPEED)
 

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, Task
 from airflow_provider.operators.batch import TogetherBatchOperator
 from airflow_provider.operators.endpoint import TogetherEndpointOperator
 from airflow_provider.operators.fine_tune import TogetherFineTuneOperator
+from tests.integration.airflow.conftest import SPEED
 from tests.integration.airflow.material import HARDWARE, MODEL, prompts, training, uploaded
 from tests.integration.airflow.task import Deferral, Task
 from together_flows.emulator import Emulator
@@ -23,9 +24,9 @@ from together_flows.jobs import WaitPolicy
 @pytest.fixture
 def slow(emulator: Emulator) -> Iterator[Emulator]:
     """Jobs that are still running when a test looks again."""
-    emulator.settings(speed=20)
+    emulator.settings(speed=40)
     yield emulator
-    emulator.settings(speed=1200)
+    emulator.settings(speed=SPEED)
 
 
 @pytest.fixture
@@ -83,6 +84,13 @@ def test_a_retry_after_the_process_died_returns_the_job_that_has_ended_since(
     task.retry()
     assert task.finish()["model"]
     assert created(emulator) == 1
+
+
+def test_a_retry_does_not_wait_for_a_job_that_has_ended_already(emulator: Emulator, file_id: str) -> None:
+    task = fine_tune(file_id)
+    task.run().event()
+    task.retry()
+    assert task.run()["model"]
 
 
 def test_a_failed_job_is_replaced_by_the_retry(emulator: Emulator, file_id: str) -> None:
@@ -243,10 +251,12 @@ def test_a_retry_of_a_batch_adopts_every_shard_and_needs_no_folder(emulator: Emu
         )
 
     folders = ["third-machine", "second-machine", "first-machine"]
+    emulator.settings(speed=40)
     task = Task(make)
     task.run()
     task.retry()
     deferral = task.run()
+    emulator.settings(speed=SPEED)
     answered = task.resume(deferral, deferral.event())
     assert answered["succeeded"] == 7
     assert created(emulator, "batch") == 3

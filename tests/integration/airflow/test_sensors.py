@@ -150,7 +150,7 @@ def test_a_sensor_begins_and_ends_in_the_triggerer(emulator: Emulator, new_fine_
 
 
 def test_a_sensor_never_ends_its_job(emulator: Emulator, new_fine_tune: Callable[[], str]) -> None:
-    emulator.settings(speed=20)
+    emulator.settings(speed=40)
     trigger = TogetherSensorTrigger("together_default", [f"fine_tune:{new_fine_tune()}"], interval=0.2)
 
     async def killed() -> None:

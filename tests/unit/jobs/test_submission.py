@@ -175,6 +175,16 @@ class TestFlow:
         remote.finish(old.id or "", "cancelled")
         assert submit(remote, records).id == old.id
 
+    def test_an_endpoint_that_stopped_meanwhile_is_replaced_by_a_retry(self) -> None:
+        remote, records = Remote(), {}
+        spec = {"model": "m", "hardware": "1x", "autoscaling": {"min_replicas": 1, "max_replicas": 1}}
+        process = Process(remote, records)
+        old = process.drive(submission(kind_named("endpoint"), spec, SubmissionPolicy()))
+        remote.finish(old.id or "", "STOPPED")
+        new = process.drive(submission(kind_named("endpoint"), spec, SubmissionPolicy()))
+        assert remote.running() == [new.id]
+        assert new.id != old.id
+
     @pytest.mark.parametrize("after", [False, True])
     def test_a_death_at_any_step_leaves_exactly_one_job(self, after: bool) -> None:
         whole = Process(Remote(), {})
