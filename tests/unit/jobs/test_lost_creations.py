@@ -224,3 +224,17 @@ class TestAfterAPersonHasLooked:
             with pytest.raises(SubmissionUnknown):
                 account.submit(**policy)
         assert len(account.made()) == 1
+
+
+def test_a_lost_endpoint_is_found_and_ended_although_another_model_is_wanted_now(tmp_path: Path) -> None:
+    account = Account("endpoint", tmp_path)
+    for step in range(1, 10):  # die one step later each time, until the creation has just taken effect
+        account.records.clear()
+        with pytest.raises(Crash):
+            account.submit(dies_at=step, after=True)
+        if account.made():
+            break
+    assert account.records["task"].phase is Phase.INTENT
+    account.spec = {**account.spec, "model": "another"}
+    record = account.submit()
+    assert account.made() == [record.id]
