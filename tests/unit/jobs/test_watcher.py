@@ -364,3 +364,103 @@ async def test_an_unknown_status_is_told_once(caplog: pytest.LogCaptureFixture) 
     clock.at[clock.time + 60] = account.finish
     await watcher.wait(batch(0), WaitPolicy(interval=5))
     assert sum("unknown to this version" in record.message for record in caplog.records) == 1
+
+
+class StoppedClock:
+    """Time that never passes: whoever sleeps, sleeps until somebody wakes the sleeper by other means."""
+
+    def __init__(self) -> None:
+        self.sleeps = 0
+
+    def now(self) -> float:
+        return 10_000.0
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("a watcher never blocks")
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        await asyncio.Event().wait()
+
+
+async def turns(count: int = 50) -> None:
+    """Let the event loop go round a few times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_newcomer_is_looked_at_while_the_others_sleep() -> None:
+    account, clock = Account(2), StoppedClock()
+    watcher = JobWatcher(account, clock=clock)  # type: ignore[arg-type] # it has what the watcher uses
+    sleeper = asyncio.create_task(watcher.wait(batch(0), WaitPolicy(interval=3_600)))
+    await turns()
+    assert clock.sleeps == 1
+    account.finish()
+    async with asyncio.timeout(5):
+        assert isinstance(await watcher.wait(batch(1), WaitPolicy(interval=3_600)), Done)
+    assert not sleeper.done()
+    sleeper.cancel()
+
+
+async def test_a_newcomer_wakes_the_watch_once_and_does_not_keep_it_awake() -> None:
+    account, clock = Account(3), StoppedClock()
+    watcher = JobWatcher(account, clock=clock)  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(watcher.wait(batch(i), WaitPolicy(interval=3_600))) for i in range(2)]
+    await turns()
+    tasks.append(asyncio.create_task(watcher.wait(batch(2), WaitPolicy(interval=3_600))))
+    await turns(500)
+    assert clock.sleeps <= 4
+    for task in tasks:
+        task.cancel()
+
+
+async def test_nobody_is_asked_any_more_when_the_last_wait_is_cancelled() -> None:
+    account, clock = Account(1), VirtualClock()
+    watcher = watcher_of(account, clock)
+    waiting = asyncio.create_task(watcher.wait(batch(0), WaitPolicy(interval=5)))
+    await turns()
+    waiting.cancel()
+    await turns()
+    asked = account.sent.total()
+    assert asked > 0
+    await turns(500)
+    assert account.sent.total() == asked
+
+
+async def test_a_wait_that_is_cancelled_while_its_job_is_read_harms_no_other() -> None:
+    account, clock = Account(2), VirtualClock()
+    true_answer = account.send_measured
+    watcher = watcher_of(account, clock)
+    leaving = asyncio.create_task(watcher.wait(batch(0), WaitPolicy(interval=5)))
+    staying = asyncio.create_task(watcher.wait(batch(1), WaitPolicy(interval=5)))
+
+    async def answer(operation: Operation[Any]) -> tuple[Any, int]:
+        answered = await true_answer(operation)
+        leaving.cancel()
+        return answered
+
+    account.send_measured = answer  # type: ignore[method-assign]
+    account.finish()
+    assert isinstance(await staying, Done)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_list_that_was_long_is_measured_anew_now_and_then() -> None:
+    account, clock = Account(5_000), VirtualClock()
+    watcher = watcher_of(account, clock)
+    shrunk = {f"b{i}" for i in range(3, 5_000)}
+    clock.at[clock.time + 100] = lambda: account.unlisted.update(shrunk)
+    clock.at[clock.time + 1_200] = account.finish
+    await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in range(3)))
+    assert account.sent["batches.list"] > 100
+    assert account.sent["batches.retrieve"] < 3 * 100
+
+
+async def test_reads_of_big_rows_are_weighed_against_the_list() -> None:
+    account, clock = Account(40), VirtualClock()
+    account.rows["b0"]["note"] = "x" * 50_000
+    watcher = watcher_of(account, clock)
+    clock.at[clock.time + 600] = account.finish
+    await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in (1, 2)))
+    assert account.sent["batches.list"] <= 3  # the list is large for what is asked
