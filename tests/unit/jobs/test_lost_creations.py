@@ -238,3 +238,31 @@ def test_a_lost_endpoint_is_found_and_ended_although_another_model_is_wanted_now
     account.spec = {**account.spec, "model": "another"}
     record = account.submit()
     assert account.made() == [record.id]
+
+
+class TestEndpointsShowTheirMarkerOnlyWhenRead:
+    def test_no_more_of_them_are_read_than_could_be_the_lost_one(self, tmp_path: Path) -> None:
+        account = Account("endpoint", tmp_path)
+        ours = account.spec
+        for key in ("x", "y", "z"):
+            account.spec = {**ours, "model": f"theirs-{key}"}
+            account.submit(key=key)
+        account.spec = ours
+        account.remote.lost_answers = 1
+        account.remote.sent.clear()
+        record = account.submit()
+        assert account.remote.sent == ["endpoints.create", "endpoints.list", "endpoints.retrieve"]
+        assert record.id in account.made()
+
+    def test_one_that_disappears_meanwhile_is_passed_over(self, tmp_path: Path) -> None:
+        account = Account("endpoint", tmp_path)
+        theirs = account.submit(key="theirs")
+        account.remote.lost_answers = 1
+
+        def vanish(operation: Any) -> None:
+            if operation.name == "endpoints.retrieve":
+                account.remote.jobs.pop(theirs.id or "", None)
+
+        account.remote.refuse = vanish
+        record = account.submit()
+        assert account.made() == [record.id]
