@@ -249,6 +249,7 @@ class TogetherJobOperator(BaseOperator):
             deadline=deadline,
             interval=self._interval,
             on_clear=self.on_clear,
+            not_before=time.time() + conf.getfloat("scheduler", "scheduler_heartbeat_sec", fallback=5.0),
         )
         backstop = None if deadline is None else max(deadline - time.time(), 0.0) + _BACKSTOP_MARGIN
         attempt.park()

@@ -135,6 +135,8 @@ class TogetherJobTrigger(_Watching):
     :param deadline: when to give up, in seconds since the epoch. It is absolute, so that no restart prolongs it.
     :param interval: seconds between two looks, in the long run.
     :param on_clear: what the operator does about the jobs when its task is cleared.
+    :param not_before: when the task may be woken at the earliest, in seconds since the epoch. Airflow 3.3 fails a task
+        that runs again before its scheduler has seen that the process which deferred it ended.
     """
 
     def __init__(
@@ -144,9 +146,11 @@ class TogetherJobTrigger(_Watching):
         deadline: float | None = None,
         interval: float = 15.0,
         on_clear: str = "auto",
+        not_before: float = 0.0,
     ) -> None:
         super().__init__(together_conn_id, references, deadline, interval)
         self.on_clear = on_clear
+        self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class and the arguments that make this trigger again, in another process."""
@@ -158,6 +162,7 @@ class TogetherJobTrigger(_Watching):
                 "deadline": self.deadline,
                 "interval": self.interval,
                 "on_clear": self.on_clear,
+                "not_before": self.not_before,
             },
         )
 
@@ -172,6 +177,7 @@ class TogetherJobTrigger(_Watching):
             outcomes = [(reference, GiveUp(error)) for reference in self._jobs()]
         else:
             await self._end_the_late(client, outcomes)
+        await asyncio.sleep(max(self.not_before - time.time(), 0.0))
         events = [outcome_to_event(reference, outcome) for reference, outcome in outcomes]
         yield _event({"outcomes": events})
 

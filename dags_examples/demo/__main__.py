@@ -45,6 +45,7 @@ def _airflow_settings(home: Path, emulator: EmulatorProcess) -> Mapping[str, str
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "0",  # the DAG runs in one process, without a scheduler
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW_CONN_TOGETHER_DEFAULT": json.dumps(connection),
     }

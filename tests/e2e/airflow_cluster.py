@@ -55,7 +55,7 @@ class AirflowCluster:
             AIRFLOW__API_AUTH__JWT_SECRET="another secret of the tests, long enough for a signature of 512 bits, yes",
             AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
             AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(free_port()),
-            AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1",
+            AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="3",
             AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="2",
             AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL="5",
             AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",

@@ -25,6 +25,7 @@ os.environ |= {
     "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "0",  # there is no scheduler that must be given time
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 

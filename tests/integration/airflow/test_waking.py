@@ -1,0 +1,26 @@
+"""When a deferred task is woken."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from airflow_provider.triggers.job import TogetherJobTrigger
+from tests.integration.airflow.material import training, uploaded
+from together_flows.emulator import Emulator
+
+
+async def woken_after(emulator: Emulator, file_id: str, not_before: float) -> float:
+    """Seconds until a trigger for a file that was processed long ago wakes its task."""
+    trigger = TogetherJobTrigger("together_default", [f"file:{file_id}"], not_before=not_before)
+    began = time.monotonic()
+    events = [event async for event in trigger.run()]
+    assert events[0].payload["outcomes"][0]["state"] == "succeeded"
+    return time.monotonic() - began
+
+
+async def test_a_task_is_not_woken_before_the_scheduler_knows_that_it_was_deferred(
+    database: Path, emulator: Emulator, tmp_path: Path
+) -> None:
+    file_id = uploaded(emulator, training(tmp_path))
+    assert await woken_after(emulator, file_id, not_before=time.time() + 2.0) >= 1.9
