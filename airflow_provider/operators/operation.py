@@ -58,7 +58,6 @@ class TogetherOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("operation", "arguments", "output_path", "together_conn_id")
-    template_ext: Sequence[str] = ()
     template_fields_renderers = {"arguments": "json"}  # noqa: RUF012 - Airflow declares it so
     ui_color = "#e8ebf9"
 
