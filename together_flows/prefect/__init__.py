@@ -11,8 +11,8 @@ Tasks, each as `x` for sync code and `ax` for async code, both real Prefect task
 
 No task but these: `endpoint` and `aendpoint` are context managers, and `end_jobs`, `end_billing_jobs`, `job_hooks` and
 `together_flow` are for the flow, so that no job outlives a run that nobody wants. Await the tasks of an async flow, or
-call those of a sync flow: a task that is submitted and then waited for by `.result()` hears of a cancellation only when
-its process is killed, and then only the hooks can end its job.
+call those of a sync flow: Prefect tells a task that was submitted to a thread nothing of a cancellation. Our waits ask
+for it there once an interval, yet the run itself is over only when its thread is.
 
 Within one task run, the same inputs mean the same job: a retry finds it. Two task runs with the same inputs, such as
 two of a `.map`, are two jobs.

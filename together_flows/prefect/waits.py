@@ -33,6 +33,7 @@ from together_flows.jobs import (
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.steps import Steps
 from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
+from together_flows.prefect.attention import AttentiveClock, attentive
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_for, settle
@@ -155,7 +156,8 @@ def wait_end(
         [waited] = _Waited.all([reference], account, name_of(credentials), wait_timeout)
         policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
         seen = Progress(reference, waited.page).saw
-        outcome = run(waiting(waited.kind, reference.id, policy, on_status=seen), client=client, log=log)
+        steps = waiting(waited.kind, reference.id, policy, on_status=seen)
+        outcome = run(steps, client=client, log=log, clock=AttentiveClock(owner.flow_run_id))
         return run(waited.conclusion(outcome), client=client, store=waited.store, key=waited.key, log=log)
     except Exception:
         raise
@@ -174,7 +176,7 @@ async def await_end(
     """The same as `wait_end`, on the event loop, where all waits of an account share their looks."""
     account = await acredentials_of(credentials)
     client = async_client_for(api_key=account.api_key, base_url=account.base_url)
-    async with _settled([reference], account):
+    async with _settled([reference], account, poll_interval):
         [waited] = await _awaited([reference], account, wait_timeout)
         async with _Follower(waited.kind, reference, waited.page, client) as follower:
             return await _end_of(waited, poll_interval, follower.saw)
@@ -206,17 +208,20 @@ async def await_ends(
         await shown(ended)
         return entry
 
-    async with _settled(references, account):
+    async with _settled(references, account, poll_interval):
         jobs = await _awaited(references, account, wait_timeout)
         return list(await asyncio.gather(*map(wait, jobs)))
 
 
 @asynccontextmanager
-async def _settled(references: Iterable[JobReference], account: TogetherCredentials) -> AsyncIterator[None]:
+async def _settled(
+    references: Iterable[JobReference], account: TogetherCredentials, interval: float
+) -> AsyncIterator[None]:
     """A stretch of waiting. When it is cut through, the jobs are ended or left, as is right."""
     owner = owner_of_this_call()
     try:
-        yield
+        async with attentive(owner.flow_run_id, interval):
+            yield
     except Exception:
         raise
     except BaseException:

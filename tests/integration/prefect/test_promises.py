@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from together_flows.client import Together
 from together_flows.emulator import Emulator
 from together_flows.errors import JobCancelled, TogetherError, WaitTimeout
 from together_flows.jobs import Phase
+from together_flows.prefect.attention import RunCancelled
 from together_flows.prefect.records import labels_of
 
 #: Emulator seconds in a second: a fine-tune takes about 20 seconds, its cancellation less than one.
@@ -224,6 +226,30 @@ async def test_an_interruption_that_nobody_asked_for_leaves_work_and_stops_what_
 
     async with interrupted(waiting_flow(work), state=None, until=both_looked_at):
         assert running(emulator) == {"fine_tune": 1}
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "afine_tune", "wait_many"])
+def test_a_wait_in_a_worker_thread_hears_of_the_cancellation_too(emulator: Emulator, file_id: str, name: str) -> None:
+    emulator.settings(speed=SLOW)
+
+    @flow
+    def threads() -> None:
+        flow_run_id = this_flow_run()
+        if name == "wait_many":
+            jobs = [tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)]
+            waiting = tp.wait_many.submit(BLOCK, jobs, **QUICK)
+        else:
+            waiting = getattr(tp, name).submit(BLOCK, training_file=file_id, model=MODEL, **QUICK)
+        while not looked_at(emulator):
+            time.sleep(0.05)
+        with get_client(sync_client=True) as prefect:
+            prefect.set_flow_run_state(flow_run_id, Cancelling(), force=True)
+        waiting.wait()
+
+    with pytest.raises((RunCancelled, asyncio.CancelledError)):
+        threads()
+    assert running(emulator) == {}
+    assert emulator.counts()["cancelled"]["fine_tune"] == 1
 
 
 async def test_an_endpoint_in_use_is_ended_when_its_block_is_cut_through(emulator: Emulator) -> None:

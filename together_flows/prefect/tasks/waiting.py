@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
@@ -10,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from together_flows.errors import TogetherError
+from together_flows.prefect.attention import RunCancelled
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.retries import may_help_to_wait
 from together_flows.prefect.waits import POLL_INTERVAL, await_end, await_ends, error_of, reference_of, wait_end
@@ -93,7 +95,10 @@ def wait_many(
         return await await_ends(references, credentials, wait_timeout=wait_timeout, poll_interval=poll_interval)
 
     with start_blocking_portal() as portal:  # a loop of its own, also where this thread runs one already
-        entries = portal.call(wait)
+        try:
+            entries = portal.call(wait)
+        except CancelledError as cancelled:  # which is an error to futures, and would be tried again
+            raise RunCancelled("The flow run was cancelled") from cancelled
     return entries if allow_failures else _all_well(entries)
 
 
