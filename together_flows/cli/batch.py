@@ -179,6 +179,7 @@ class _Work:
         self._drop_others(number, wanted)
         ended = {key: job for key, spec in wanted.items() if (job := self._ended_with_results(key, spec))}
         missing = {key: spec for key, spec in wanted.items() if key not in ended}
+        self.estimated += sum(self._estimated_before(key) for key in ended)
         estimates = self._check_price(missing)
         jobs = {key: self._submit(key, spec, estimates.get(key)) for key, spec in missing.items()}
         try:
@@ -234,14 +235,18 @@ class _Work:
                 raise
             say(f"The price cannot be estimated: {error}", "warning")
             return {}
-        records = [self.store.load(key) for key in wanted if key not in estimates]
-        self.estimated += sum(record.estimated_usd or 0.0 for record in records if record)
+        self.estimated += sum(self._estimated_before(key) for key in wanted if key not in estimates)
         if estimates:
             self.estimated += sum(estimate.usd for estimate in estimates.values())
             basis = next(iter(estimates.values())).basis
             say(f"Estimated price: ${self.estimated:.4f} ({basis}).")
             check_budget(PriceEstimate(self.estimated, basis), budget)
         return {key: estimate.usd for key, estimate in estimates.items()}
+
+    def _estimated_before(self, key: str) -> float:
+        """What the batch that was submitted under a key was estimated to cost."""
+        record = self.store.load(key)
+        return (record.estimated_usd if record else None) or 0.0
 
     def _is_new(self, key: str, spec: Mapping[str, Any]) -> bool:
         policy = SubmissionPolicy(replace=self.wishes.again)

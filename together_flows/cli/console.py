@@ -21,7 +21,10 @@ R = TypeVar("R")
 
 #: What a shell reports for a command that was interrupted.
 _INTERRUPTED = 130
-_NOT_THERE = "Is TOGETHER_BASE_URL right? Without it the address is Together's own; `together-flows emulator` starts an emulator."
+_NOT_THERE = (
+    "Is TOGETHER_BASE_URL right? Without it the address is Together's own. "
+    "`together-flows emulator` starts an emulator on this machine."
+)
 _COLOURS = {"warning": typer.colors.YELLOW, "error": typer.colors.RED}
 
 
