@@ -135,7 +135,7 @@ class TogetherJobSensor(BaseSensorOperator):
         from together_flows.jobs import Done, MemoryStore, conclude, kind_named, run
 
         kind = kind_named(reference.kind)
-        status = kind.status(self.hook.client.send(kind.read(reference.id).untyped()))
+        status = kind.status(self.hook.client.send(kind.read(reference.id).untyped()), reference.id)
         steps = conclude(kind, reference, Done(status), base_url=self.hook.client.base_url)
         manifest = run(steps, client=self.hook.client, store=MemoryStore(), log=self._say)
         return {"reference": str(reference), **manifest}
