@@ -30,11 +30,11 @@ from together_flows.client._base import (
 )
 from together_flows.client._connection import MAX_HOPS, failures
 from together_flows.client._request import Prepared, prepare
-from together_flows.client._response import EVENT_LIMIT, LARGE
+from together_flows.client._response import EVENT_LIMIT, LARGE, Received
 from together_flows.client._sync import Together
 from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source
-from together_flows.client.retry import verdict
+from together_flows.client.retry import ONCE, Retries, verdict
 from together_flows.errors import AnswerInvalid, ArgumentInvalid, ConnectionFailed, TogetherError
 
 if TYPE_CHECKING:
@@ -80,8 +80,15 @@ class AsyncTogether(Client):
 
     async def send_measured(self, operation: Operation[T]) -> tuple[T, int]:
         """The same as `send`, together with the size of the answer's body in bytes."""
-        prepared = prepare(operation, self._settings)
-        return await self._patiently(self._answered, operation, prepared)
+        received = await self._patiently(self._answered, operation, prepare(operation, self._settings))
+        return received.answer, received.size
+
+    async def send_once(self, operation: Operation[T]) -> Received[T]:
+        """The same as `send`, without a second attempt, together with the headers of the answer.
+
+        For callers that decide on their own when to try again, by what the headers say of the rate limit.
+        """
+        return await self._patiently(self._answered, operation, prepare(operation, self._settings), retries=ONCE)
 
     def stream(self, operation: Operation[Any]) -> AsyncGenerator[Any]:
         """Send an operation with `stream=True` and yield its events as they come, each of the operation's chunk type.
@@ -188,8 +195,10 @@ class AsyncTogether(Client):
         attempt: Callable[[Operation[Any], Prepared], Awaitable[T]],
         operation: Operation[Any],
         prepared: Prepared,
+        *,
+        retries: Retries | None = None,
     ) -> T:
-        driver = self._retries.async_driver(call_name(operation), repeatable=operation.repeatable)
+        driver = (retries or self._retries).async_driver(call_name(operation), repeatable=operation.repeatable)
         try:
             return await driver(attempt, operation, prepared)
         except TogetherError as error:
@@ -198,13 +207,15 @@ class AsyncTogether(Client):
                 raise
             raise outcome from error
 
-    async def _answered(self, operation: Operation[T], prepared: Prepared) -> tuple[T, int]:
+    async def _answered(self, operation: Operation[T], prepared: Prepared) -> Received[T]:
         response = await self._accepted(operation, prepared)
         async with aclosing(response):
             body = await self._read(operation, response)
         if len(body) <= LARGE:
-            return self._answer(operation, response, body), len(body)
-        return await asyncio.to_thread(self._answer, operation, response, body), len(body)
+            answer = self._answer(operation, response, body)
+        else:
+            answer = await asyncio.to_thread(self._answer, operation, response, body)
+        return Received(answer, response.headers, len(body))
 
     async def _events(self, operation: Operation[Any], prepared: Prepared) -> AsyncGenerator[Any]:
         response = await self._patiently(self._accepted, operation, prepared)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -13,7 +14,7 @@ from together_flows.client._redaction import Redactor
 from together_flows.client._steps import decoded_in_steps, rows_parsed
 from together_flows.errors import AnswerInvalid
 
-__all__ = ["EVENT_LIMIT", "LARGE", "answer_of", "decoded_json"]
+__all__ = ["EVENT_LIMIT", "LARGE", "Received", "answer_of", "decoded_json"]
 
 T = TypeVar("T")
 
@@ -22,6 +23,21 @@ EVENT_LIMIT = 16 * 1024 * 1024
 
 LARGE = 256 * 1024
 """Bytes from which an answer is read in small steps, and by the async client in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[T]):
+    """An answer, and what came around it.
+
+    Attributes:
+        answer: what `send` would return.
+        headers: the answer's headers; looked up in any case.
+        size: bytes of its body.
+    """
+
+    answer: T
+    headers: Mapping[str, str] = field(repr=False)
+    size: int
 
 
 def answer_of(

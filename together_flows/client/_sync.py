@@ -28,10 +28,10 @@ from together_flows.client._base import (
 from together_flows.client._connection import MAX_HOPS, failures
 from together_flows.client._download import Download, place_in
 from together_flows.client._request import Prepared, prepare
-from together_flows.client._response import EVENT_LIMIT
+from together_flows.client._response import EVENT_LIMIT, Received
 from together_flows.client._transfer import Transfer
 from together_flows.client._upload import Source, Uploader
-from together_flows.client.retry import verdict
+from together_flows.client.retry import ONCE, Retries, verdict
 from together_flows.errors import AnswerInvalid, ConnectionFailed, TogetherError
 
 if TYPE_CHECKING:
@@ -70,8 +70,15 @@ class Together(Client):
 
     def send_measured(self, operation: Operation[T]) -> tuple[T, int]:
         """The same as `send`, together with the size of the answer's body in bytes."""
-        prepared = prepare(operation, self._settings)
-        return self._patiently(self._answered, operation, prepared)
+        received = self._patiently(self._answered, operation, prepare(operation, self._settings))
+        return received.answer, received.size
+
+    def send_once(self, operation: Operation[T]) -> Received[T]:
+        """The same as `send`, without a second attempt, together with the headers of the answer.
+
+        For callers that decide on their own when to try again, by what the headers say of the rate limit.
+        """
+        return self._patiently(self._answered, operation, prepare(operation, self._settings), retries=ONCE)
 
     def stream(self, operation: Operation[Any]) -> Generator[Any]:
         """Send an operation with `stream=True` and yield its events as they come, each of the operation's chunk type.
@@ -208,7 +215,7 @@ class Together(Client):
     def _upload(self, source: Source, purpose: str, checksum: str | None, transfer: Transfer) -> File:
         def send(operation: Operation[Any]) -> Any:
             prepared = prepare(operation, self._settings)
-            return self._patiently(self._answered, operation, prepared, pause=transfer.pause)[0]
+            return self._patiently(self._answered, operation, prepared, pause=transfer.pause).answer
 
         return Uploader(send, self._storage).upload(source, purpose=purpose, checksum=checksum, transfer=transfer)
 
@@ -239,8 +246,10 @@ class Together(Client):
         prepared: Prepared,
         *,
         pause: Callable[[float], None] | None = None,
+        retries: Retries | None = None,
     ) -> T:
-        driver = self._retries.driver(call_name(operation), repeatable=operation.repeatable, sleep=pause)
+        patience = retries or self._retries
+        driver = patience.driver(call_name(operation), repeatable=operation.repeatable, sleep=pause)
         try:
             return driver(attempt, operation, prepared)
         except TogetherError as error:
@@ -249,10 +258,10 @@ class Together(Client):
                 raise
             raise outcome from error
 
-    def _answered(self, operation: Operation[T], prepared: Prepared) -> tuple[T, int]:
+    def _answered(self, operation: Operation[T], prepared: Prepared) -> Received[T]:
         with closing(self._accepted(operation, prepared)) as response:
             body = self._read(operation, response)
-        return self._answer(operation, response, body), len(body)
+        return Received(self._answer(operation, response, body), response.headers, len(body))
 
     def _events(self, operation: Operation[Any], prepared: Prepared) -> Generator[Any]:
         response = self._patiently(self._accepted, operation, prepared)

@@ -38,7 +38,7 @@ from together_flows.errors import (
     TogetherError,
 )
 
-__all__ = ["Retries", "answer_is_lost", "instant_retries", "may_repeat", "verdict"]
+__all__ = ["ONCE", "Retries", "answer_is_lost", "instant_retries", "may_repeat", "verdict"]
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,10 @@ class Retries:
             "before_sleep": lambda state: _tell(name, state),
             "reraise": True,
         }
+
+
+#: For callers that decide on their own about a second attempt.
+ONCE = Retries(attempts=1)
 
 
 def _asked(state: RetryCallState) -> float | None:

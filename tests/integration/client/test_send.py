@@ -341,6 +341,38 @@ def test_the_size_of_an_answer_is_measured(way: str) -> None:
 
 
 @both
+def test_an_answer_is_had_with_its_headers(way: str) -> None:
+    limited = Reply(body=EMPTY_LIST.body, headers={"X-RateLimit-Remaining": "7"})
+    with scripted(lambda asked: limited) as server:
+        received = sent_once(way, server.url)
+
+    assert received.answer == files.FileList(data=[])
+    assert received.headers["x-ratelimit-remaining"] == "7"
+    assert received.size == len(EMPTY_LIST.body)
+
+
+@both
+def test_what_is_sent_once_is_not_tried_again(way: str) -> None:
+    with scripted(lambda asked: Reply(status=429, headers={"Retry-After": "3"})) as server:
+        with pytest.raises(RateLimited) as refused:
+            sent_once(way, server.url)
+        assert len(server.asked) == 1
+
+    assert refused.value.retry_after == 3
+
+
+def sent_once(way: str, url: str) -> Any:
+    async def main() -> Any:
+        async with AsyncTogether(api_key="key-123456", base_url=url) as client:
+            return await client.send_once(files.list())
+
+    if way == "async":
+        return asyncio.run(main())
+    with Together(api_key="key-123456", base_url=url) as client:
+        return client.send_once(files.list())
+
+
+@both
 def test_the_callers_headers_and_the_key_are_sent(way: str) -> None:
     with scripted(lambda asked: EMPTY_LIST) as server:
         sender(way, server.url, api_key="key-123456", headers={"X-Team": "blue"})(files.list())
