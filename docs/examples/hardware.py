@@ -1,0 +1,12 @@
+"""The hardware that endpoints run on, and what it costs."""
+
+# %% preparation
+from together_flows import Together
+from together_flows.api import hardware
+
+client = Together()
+
+# %% hardware.list
+cents_per_minute = {
+    row.id: row.pricing.cents_per_minute for row in client.send(hardware.list(model="Qwen/Qwen3-8B")).data
+}
