@@ -135,15 +135,15 @@ def _operations_page() -> str:
         "",
         _WRITTEN_BY,
         "",
-        f"{sum(entry.in_contract for entry in OPERATIONS.values())} operations of the API's contract, and after them the "
-        "few that the wire needs besides. Each is a function in `together_flows.api.<group>` that returns a value; the "
+        f"{sum(entry.in_contract for entry in OPERATIONS.values())} operations of the API's contract, and after them "
+        "the few that the wire needs besides. Each is a function in `together_flows.api.<group>` that returns a value; the "
         "sync client `Together` and the async client `AsyncTogether` send them all. "
         "[The client](client.md) says how.",
         "",
         "- *repeatable*: sending it twice is the same as sending it once, so a lost answer may be asked for again. "
         "`key` means that it is with an `idempotency_key`.",
-        "- *answer*: how it is had. `send` gives a typed value, `stream` server-sent events, `download` a file on disk, "
-        "`connect` a WebSocket session.",
+        "- *answer*: how it is had. `send` gives a typed value, `stream` server-sent events, `download` a file on "
+        "disk, `connect` a WebSocket session.",
         "- *job*: the [job kind](jobs.md) whose work it begins.",
         "- *Airflow*, *Prefect*: the operator or task of its own. All others, and these too, go through "
         "`TogetherOperator` and the task `call`. WebSocket sessions have no place in either.",
@@ -283,7 +283,9 @@ class _Documented:
         text, *sections = re.split(r"^(Args|Returns|Raises):\n", doc, flags=re.MULTILINE)
         found = dict(zip(sections[::2], sections[1::2], strict=True))
         arguments = _items(found.pop("Args", ""))
-        return cls(text.strip(), arguments, {title: " ".join(body.split()) for title, body in found.items()})
+        raised = "; ".join(f"`{name}`: {text.rstrip('.')}" for name, text in _items(found.pop("Raises", "")).items())
+        told = {title: " ".join(body.split()) for title, body in found.items()}
+        return cls(text.strip(), arguments, told | ({"Raises": f"{raised}."} if raised else {}))
 
 
 def _items(body: str) -> dict[str, str]:
@@ -336,7 +338,7 @@ def _ends(kind: JobKind) -> list[str]:
                 names.append(step.operation.name)
             step = steps.send({"status": "provisioning", "state": "STOPPED", "id": "id"})
     except StopIteration:
-        return [name for name in dict.fromkeys(names) if not name.endswith((".retrieve", ".retrieve_volume"))]
+        return [name for name in dict.fromkeys(names) if ".retrieve" not in name]
 
 
 def _row(*cells: str) -> str:

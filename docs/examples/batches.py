@@ -6,10 +6,12 @@ in their order. See [datasets](../datasets.md) for what they are made of.
 
 # %% preparation
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from together_flows import Together
 from together_flows.api import batches
+from together_flows.errors import BadRequest
 
 body = {"model": "Qwen/Qwen3-8B", "messages": [{"role": "user", "content": "Good morning?"}], "max_tokens": 8}
 lines = [json.dumps({"custom_id": f"row-{number}", "body": body}) for number in range(3)]
@@ -29,4 +31,5 @@ batch = client.send(batches.retrieve(batch.id))
 
 # %% batches.cancel
 second = client.send(batches.create(input_file_id=requests.id, endpoint="/v1/chat/completions")).job
-client.send(batches.cancel(second.id))
+with suppress(BadRequest):  # it is done already
+    client.send(batches.cancel(second.id))

@@ -1,7 +1,8 @@
 """Dedicated endpoints: a model on hardware of its own. **Each replica bills by the minute until it is stopped.**
 
 The job kind `endpoint` starts one once, waits until it serves and ends it; in Airflow a teardown and in Prefect a
-context manager see to the end. On many accounts these endpoints can no longer be created: `EndpointCreationClosed` says so.
+context manager see to the end. On many accounts these endpoints can no longer be created: `EndpointCreationClosed` says
+so.
 """
 
 # %% preparation

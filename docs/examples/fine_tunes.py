@@ -6,10 +6,12 @@ that. See [jobs](../jobs.md).
 
 # %% preparation
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from together_flows import Together
 from together_flows.api import fine_tunes
+from together_flows.errors import BadRequest
 
 rows = [{"prompt": f"Where is parcel {n}?", "completion": f"In depot {n % 7}."} for n in range(50)]
 Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -56,7 +58,8 @@ metrics = client.send(fine_tunes.metrics(job.id))
 
 # %% fine_tunes.cancel
 second = client.send(fine_tunes.create(training_file=training.id, model=model))
-client.send(fine_tunes.cancel(second.id))
+with suppress(BadRequest):  # it is done already
+    client.send(fine_tunes.cancel(second.id))
 
 # %% fine_tunes.delete
 client.send(fine_tunes.delete(second.id, force=True))

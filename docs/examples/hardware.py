@@ -7,6 +7,5 @@ from together_flows.api import hardware
 client = Together()
 
 # %% hardware.list
-cents_per_minute = {
-    row.id: row.pricing.cents_per_minute for row in client.send(hardware.list(model="Qwen/Qwen3-8B")).data
-}
+rows = client.send(hardware.list(model="Qwen/Qwen3-8B")).data
+cents_per_minute = {row.id: row.pricing.cents_per_minute for row in rows}

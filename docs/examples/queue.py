@@ -4,6 +4,8 @@ The API has no list of queued jobs: one whose submission's answer was lost canno
 """
 
 # %% preparation
+from contextlib import suppress
+
 from together_flows import Together
 from together_flows.api import queue
 from together_flows.errors import Conflict
@@ -20,7 +22,5 @@ status = client.send(queue.status(request_id=job.request_id, model="me/detector"
 waiting = client.send(queue.metrics(model="me/detector")).messages_waiting
 
 # %% queue.cancel
-try:
+with suppress(Conflict):  # it runs already, or is done
     client.send(queue.cancel(model="me/detector", request_id=job.request_id))
-except Conflict:
-    pass  # it runs already, or is done

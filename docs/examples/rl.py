@@ -1,7 +1,7 @@
 """Reinforcement learning: sessions that hold a model and train it step by step.
 
-A session bills until it is stopped. Its operations run in the background: each answers with an id to read it by. With an
-`idempotency_key` an operation can be repeated safely. The job kinds `rl_session` and `rl_operation` see to all of that.
+A session bills until it is stopped. Its operations run in the background: each answers with an id to read it by. With
+an `idempotency_key` an operation can be repeated safely. The job kinds `rl_session` and `rl_operation` see to all that.
 """
 
 # %% preparation
