@@ -12,7 +12,22 @@ from together_flows import __version__
 __all__ = ["__version__", "get_provider_info"]
 
 _INTEGRATION = "Together AI"
-_OPERATORS = ("base", "batch", "endpoint", "evaluation", "file", "fine_tune", "model_upload", "operation")
+_OPERATORS = (
+    "base",
+    "batch",
+    "cluster",
+    "deployment",
+    "endpoint",
+    "evaluation",
+    "file",
+    "fine_tune",
+    "model_upload",
+    "operation",
+    "queue",
+    "rl",
+    "teardown",
+    "video",
+)
 
 
 def get_provider_info() -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from together_flows.errors import ArgumentInvalid
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from together_flows.api import Operation
     from together_flows.client import Together
 
-__all__ = ["deliver", "download", "fetch", "is_url", "written_to"]
+__all__ = ["deliver", "download", "download_signed", "fetch", "is_url", "written_to"]
 
 _BLOCK = 1 << 20
 
@@ -114,6 +115,27 @@ def download(
         return {"path": str(path), "bytes": path.stat().st_size}
     with tempfile.TemporaryDirectory(prefix="together-download-") as scratch:
         path = _whole_name(client.download(operation, f"{scratch}/", file_name=archive), archive)
+        target = f"{location}{path.name}" if location.endswith("/") else location
+        return {"path": deliver(path, target), "bytes": path.stat().st_size}
+
+
+def download_signed(url: str, location: str, *, stem: str) -> dict[str, Any]:
+    """
+    Download in constant memory what lies at a signed address.
+
+    :param url: the address.
+    :param location: a path, or a URL that ``ObjectStoragePath`` understands. One that ends in a slash is a folder.
+    :param stem: the name in that folder; the address's suffix is added.
+    :returns: ``path`` and ``bytes`` of the file.
+    """
+    from together_flows.client import download_signed
+
+    file_name = stem + PurePosixPath(urlsplit(url).path).suffix
+    if not is_url(location):
+        path = download_signed(url, location, file_name=file_name)
+        return {"path": str(path), "bytes": path.stat().st_size}
+    with tempfile.TemporaryDirectory(prefix="together-download-") as scratch:
+        path = download_signed(url, f"{scratch}/", file_name=file_name)
         target = f"{location}{path.name}" if location.endswith("/") else location
         return {"path": deliver(path, target), "bytes": path.stat().st_size}
 

@@ -214,6 +214,8 @@ class TogetherJobOperator(BaseOperator):
         for index in attempt.creates(specs):
             steps = self.price(specs[index])
             if steps is None:
+                if budget is not None:
+                    self.log.warning("No price is known beforehand, so the budget of $%.2f limits nothing.", budget)
                 return {}
             try:
                 estimates[index] = run(steps, client=self.hook.client, log=self._say)

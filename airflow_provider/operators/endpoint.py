@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, TriggerRule
-
-from airflow_provider.failures import raise_for_airflow
-from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import TogetherJobOperator, given, number
-from together_flows.errors import TogetherError
+from airflow_provider.operators.teardown import TogetherBillingJobOperator, TogetherTeardownOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,7 +27,26 @@ _ARGUMENTS = (
 )
 
 
-class TogetherEndpointOperator(TogetherJobOperator):
+class TogetherEndpointTeardownOperator(TogetherTeardownOperator):
+    """
+    Stop and delete the endpoints that a task has started.
+
+    :param endpoint_id: an endpoint's id, instead of the task's. (templated)
+
+    It also takes what :class:`~airflow_provider.operators.teardown.TogetherTeardownOperator` takes.
+    """
+
+    kind = "endpoint"
+    template_fields: Sequence[str] = ("endpoint_id", *TogetherTeardownOperator.template_fields)
+
+    def __init__(self, *, endpoint_id: str | None = None, **kwargs: Any) -> None:
+        if endpoint_id is not None:
+            kwargs["job_id"] = endpoint_id
+        super().__init__(**kwargs)
+        self.endpoint_id = endpoint_id
+
+
+class TogetherEndpointOperator(TogetherBillingJobOperator):
     """
     Start a dedicated endpoint, and wait until it serves. **Each replica bills by the minute until it is stopped.**
 
@@ -65,6 +79,7 @@ class TogetherEndpointOperator(TogetherJobOperator):
     """
 
     kind = "endpoint"
+    teardown_operator = TogetherEndpointTeardownOperator
     template_fields: Sequence[str] = (
         *(name for name in _ARGUMENTS if not name.startswith("disable_")),
         "min_replicas",
@@ -111,101 +126,3 @@ class TogetherEndpointOperator(TogetherJobOperator):
         from together_flows.jobs.pricing import endpoint_price
 
         return endpoint_price(spec, hours=number(self.hours, "hours") or 1.0)
-
-    def teardown(self, task_id: str | None = None, **kwargs: Any) -> TogetherEndpointTeardownOperator:
-        """
-        The task that stops this endpoint. Used as a context manager, it runs after the tasks in its scope.
-
-        :param task_id: its id; ``stop_`` and this task's by default.
-        :param kwargs: further arguments of the teardown task.
-        """
-        stop = TogetherEndpointTeardownOperator(
-            task_id=task_id or f"stop_{self.label}",
-            setup_task_id=self.task_id,
-            together_conn_id=self.together_conn_id,
-            **kwargs,
-        )
-        stop.as_teardown(setups=self)
-        # A teardown's usual rule skips it when the setup has failed, and a setup that was killed may have left an
-        # endpoint that bills.
-        stop.trigger_rule = TriggerRule.ALL_DONE
-        return stop
-
-
-class TogetherEndpointTeardownOperator(BaseOperator):
-    """
-    Stop and delete the endpoints that a task has started, whatever has become of that task.
-
-    It learns of them from the XCom that :class:`TogetherEndpointOperator` pushes before it waits. An endpoint that is
-    gone already is no error. Like every teardown it does not count for the state of the DAG run; it is retried three
-    times unless told otherwise.
-
-    :param setup_task_id: the task that started them. (templated)
-    :param endpoint_id: an endpoint's id, instead. (templated)
-    :param together_conn_id: id of the Airflow connection. (templated)
-    """
-
-    template_fields: Sequence[str] = ("setup_task_id", "endpoint_id", "together_conn_id")
-    ui_color = "#e8ebf9"
-
-    def __init__(
-        self,
-        *,
-        setup_task_id: str | None = None,
-        endpoint_id: str | None = None,
-        together_conn_id: str = TogetherHook.default_conn_name,
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("retries", 3)
-        super().__init__(**kwargs)
-        self.setup_task_id = setup_task_id
-        self.endpoint_id = endpoint_id
-        self.together_conn_id = together_conn_id
-
-    @cached_property
-    def hook(self) -> TogetherHook:
-        """The hook of the operator's connection."""
-        return TogetherHook(self.together_conn_id)
-
-    def execute(self, context: Context) -> list[str]:
-        """Stop them, and look until they are gone."""
-        from together_flows.jobs import end_job, kind_named, run
-
-        ended = []
-        failures: list[TogetherError] = []
-        for endpoint_id in self._endpoints(context):
-            try:
-                run(end_job(kind_named("endpoint"), endpoint_id), client=self.hook.client, log=self._say)
-            except TogetherError as error:
-                self.log.error("endpoint:%s could not be stopped and may still bill. %s", endpoint_id, error)
-                failures.append(error)
-            else:
-                ended.append(endpoint_id)
-        if failures:
-            raise_for_airflow(failures[0])
-        if not ended:
-            self.log.info("No endpoint was started, so there is none to stop.")
-        return ended
-
-    def _endpoints(self, context: Context) -> list[str]:
-        from together_flows.jobs import JobReference
-
-        if self.endpoint_id:
-            return [self.endpoint_id]
-        task: Any = context["ti"]
-        pushed = task.xcom_pull(task_ids=self.setup_task_id, key="together_jobs")
-        return [JobReference.parse(reference).id for reference in _flat(pushed)]
-
-    def _say(self, message: str, level: str) -> None:
-        getattr(self.log, level)(message)
-
-
-def _flat(pushed: Any) -> Iterable[str]:
-    """The references that a task pushed, or that each of a mapped task's instances did."""
-    if pushed is None:
-        return
-    if isinstance(pushed, str):
-        yield pushed
-        return
-    for part in pushed:
-        yield from _flat(part)

@@ -23,12 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TogetherBatchSensor",
+    "TogetherClusterSensor",
+    "TogetherDeploymentSensor",
     "TogetherEndpointSensor",
     "TogetherEvaluationSensor",
     "TogetherFileSensor",
     "TogetherFineTuneSensor",
     "TogetherJobSensor",
     "TogetherModelUploadSensor",
+    "TogetherQueueSensor",
+    "TogetherRLOperationSensor",
+    "TogetherRLSessionSensor",
+    "TogetherSharedVolumeSensor",
+    "TogetherVideoSensor",
 ]
 
 _PULLS_XCOMS = re.compile(r"{[{%].*\b(ti|task_instance|xcom\w*)\b", re.DOTALL)
@@ -261,3 +268,115 @@ class TogetherModelUploadSensor(TogetherJobSensor):
     """
 
     kind = "model_upload"
+
+
+class TogetherDeploymentSensor(TogetherJobSensor):
+    """
+    Wait until a deployment is ready. One that is deleted fails the sensor.
+
+    :param deployment_id: the deployment. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "deployment"
+    template_fields: Sequence[str] = ("deployment_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, deployment_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=deployment_id, **kwargs)
+        self.deployment_id = deployment_id
+
+
+class TogetherClusterSensor(TogetherJobSensor):
+    """
+    Wait until a GPU cluster is ready. One that is paused or deleted fails the sensor.
+
+    :param cluster_id: the cluster. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "cluster"
+    template_fields: Sequence[str] = ("cluster_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, cluster_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=cluster_id, **kwargs)
+        self.cluster_id = cluster_id
+
+
+class TogetherSharedVolumeSensor(TogetherJobSensor):
+    """
+    Wait until a volume of clusters is available.
+
+    :param volume_id: the volume. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "shared_volume"
+    template_fields: Sequence[str] = ("volume_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, volume_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=volume_id, **kwargs)
+        self.volume_id = volume_id
+
+
+class TogetherVideoSensor(TogetherJobSensor):
+    """
+    Wait until a video is made.
+
+    :param video_id: the video. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "video"
+    template_fields: Sequence[str] = ("video_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, video_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=video_id, **kwargs)
+        self.video_id = video_id
+
+
+class TogetherRLSessionSensor(TogetherJobSensor):
+    """
+    Wait until a training session runs. One that is stopped fails the sensor.
+
+    :param session_id: the session. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "rl_session"
+    template_fields: Sequence[str] = ("session_id", *TogetherJobSensor.template_fields)
+
+    def __init__(self, *, session_id: str, **kwargs: Any) -> None:
+        super().__init__(job_id=session_id, **kwargs)
+        self.session_id = session_id
+
+
+class TogetherQueueSensor(TogetherJobSensor):
+    """
+    Wait until a job in the queue of a deployment is done.
+
+    :param job_id: the job as ``model/request_id``, each quoted as in a URL. So
+        :class:`~airflow_provider.operators.queue.TogetherQueueOperator` returns it when it does not wait. (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "queue"
+
+
+class TogetherRLOperationSensor(TogetherJobSensor):
+    """
+    Wait until an operation of a training session is done.
+
+    :param job_id: the operation as ``session/operation/id``, each quoted as in a URL. So
+        :class:`~airflow_provider.operators.rl.TogetherRLOperationOperator` returns it when it does not wait.
+        (templated)
+
+    It also takes what :class:`TogetherJobSensor` takes.
+    """
+
+    kind = "rl_operation"

@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from together_flows.client._async import AsyncTogether
     from together_flows.client._shared import async_client_for, client_for
+    from together_flows.client._signed import download_signed
     from together_flows.client._sync import Together
     from together_flows.client.retry import Retries, instant_retries
 
-__all__ = ["AsyncTogether", "Retries", "Together", "async_client_for", "client_for", "instant_retries"]
+__all__ = [
+    "AsyncTogether",
+    "Retries",
+    "Together",
+    "async_client_for",
+    "client_for",
+    "download_signed",
+    "instant_retries",
+]
 
 _HOMES = {
     "AsyncTogether": "_async",
@@ -23,6 +32,7 @@ _HOMES = {
     "Together": "_sync",
     "async_client_for": "_shared",
     "client_for": "_shared",
+    "download_signed": "_signed",
     "instant_retries": "retry",
 }
 

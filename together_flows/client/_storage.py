@@ -15,7 +15,7 @@ from together_flows.client._redaction import Redactor
 from together_flows.client.retry import Retries
 from together_flows.errors import ApiError, TransferIncomplete
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "storage_reason"]
 
 ANSWER_TIMEOUT = 300.0
 """Seconds that storage may take to answer once all bytes are there; it checks and joins them first."""
@@ -80,7 +80,7 @@ class Storage:
                 url = str(response.url.join(response.headers["location"]))
         if not response.is_success:
             raise error_of(
-                _NAME, response.status_code, response.headers, _reason(response.content), redactor=Redactor()
+                _NAME, response.status_code, response.headers, storage_reason(response.content), redactor=Redactor()
             )
         return response.headers
 
@@ -91,7 +91,7 @@ class Storage:
             return self._http
 
 
-def _reason(body: bytes) -> bytes:
+def storage_reason(body: bytes) -> bytes:
     """Only the code and the message of a storage's XML: the rest repeats the signature."""
     text = body[:ERROR_BODY_LIMIT].decode(errors="replace")
     found = {tag: re.search(rf"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message")}

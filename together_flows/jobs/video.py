@@ -21,7 +21,7 @@ def _manifest(row: Row) -> dict[str, Any]:
     outputs = row.get("outputs") or {}
     return {
         "id": row["id"],
-        "url": outputs.get("video_url"),
+        "video_url": outputs.get("video_url"),  # not "url", which is the job's page wherever a manifest is shown
         "cost_usd": outputs.get("cost"),
         "model": row.get("model", ""),
         "seconds": row.get("seconds"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, TriggerRule, task
+from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
 from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import deserialize, serialize
 from airflow.serialization.serialized_objects import DagSerialization
@@ -18,14 +19,29 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider import get_provider_info
 from airflow_provider.operators.base import TogetherJobOperator
 from airflow_provider.operators.batch import TogetherBatchOperator
+from airflow_provider.operators.cluster import (
+    TogetherClusterOperator,
+    TogetherClusterTeardownOperator,
+    TogetherSharedVolumeOperator,
+)
+from airflow_provider.operators.deployment import TogetherDeploymentOperator, TogetherDeploymentTeardownOperator
 from airflow_provider.operators.endpoint import TogetherEndpointOperator, TogetherEndpointTeardownOperator
 from airflow_provider.operators.evaluation import TogetherEvaluationOperator
 from airflow_provider.operators.file import TogetherDownloadFileOperator, TogetherUploadFileOperator
 from airflow_provider.operators.fine_tune import TogetherDownloadModelOperator, TogetherFineTuneOperator
 from airflow_provider.operators.model_upload import TogetherModelUploadOperator
 from airflow_provider.operators.operation import TogetherOperator
+from airflow_provider.operators.queue import TogetherQueueOperator
+from airflow_provider.operators.rl import (
+    TogetherRLOperationOperator,
+    TogetherRLSessionOperator,
+    TogetherRLSessionTeardownOperator,
+)
+from airflow_provider.operators.teardown import TogetherBillingJobOperator, TogetherTeardownOperator
+from airflow_provider.operators.video import TogetherVideoOperator
 from airflow_provider.sensors.job import TogetherBatchSensor, TogetherJobSensor
 from airflow_provider.triggers.job import TogetherJobTrigger, TogetherSensorTrigger
+from together_flows.jobs import KINDS, kind_named
 
 NEEDED: dict[type[BaseOperator], dict[str, Any]] = {
     TogetherUploadFileOperator: {"path": "train.jsonl"},
@@ -37,6 +53,22 @@ NEEDED: dict[type[BaseOperator], dict[str, Any]] = {
     TogetherEndpointTeardownOperator: {"endpoint_id": "e"},
     TogetherBatchOperator: {"rows": ["Hello?"], "output_path": "out"},
     TogetherModelUploadOperator: {"model_name": "n", "model_source": "s"},
+    TogetherDeploymentOperator: {"name": "n", "image": "i", "gpu_type": "g"},
+    TogetherDeploymentTeardownOperator: {"job_id": "d"},
+    TogetherClusterOperator: {
+        "cluster_name": "n",
+        "region": "r",
+        "gpu_type": "g",
+        "num_gpus": 8,
+        "billing_type": "ON_DEMAND",
+    },
+    TogetherClusterTeardownOperator: {"job_id": "c"},
+    TogetherSharedVolumeOperator: {"volume_name": "n", "size_tib": 1, "region": "r"},
+    TogetherVideoOperator: {"model": "m", "prompt": "p"},
+    TogetherQueueOperator: {"model": "m", "payload": {"a": 1}},
+    TogetherRLSessionOperator: {"base_model": "m"},
+    TogetherRLSessionTeardownOperator: {"job_id": "s"},
+    TogetherRLOperationOperator: {"session_id": "s", "operation": "optim_step"},
     TogetherOperator: {"operation": "models.list"},
     TogetherBatchSensor: {"batch_id": "b"},
 }
@@ -54,7 +86,8 @@ def public_classes() -> set[type]:
 
 def test_every_operator_is_tried_here() -> None:
     operators = {cls for cls in public_classes() if not issubclass(cls, TogetherJobSensor)}
-    assert operators - set(NEEDED) == {TogetherJobOperator}
+    shared = {TogetherJobOperator, TogetherBillingJobOperator, TogetherTeardownOperator}
+    assert operators - set(NEEDED) == shared
 
 
 @pytest.mark.parametrize("operator", NEEDED, ids=lambda cls: cls.__name__)
@@ -165,3 +198,80 @@ def test_a_trigger_stored_by_an_older_version_can_be_made(trigger: type[BaseTrig
     parameters = inspect.signature(trigger.__init__).parameters
     required = [name for name, value in parameters.items() if value.default is inspect.Parameter.empty]
     assert required == ["self", "together_conn_id", "references"]
+
+
+TOKEN = "a-token-of-mine"
+VARIABLES = [{"name": "TOKEN", "value": "{{ params.token }}"}, {"name": "KEY", "value_from_secret": "key"}]
+
+
+def deployment(variables: Any) -> TogetherDeploymentOperator:
+    return TogetherDeploymentOperator(
+        task_id="t", name="n", image="i", gpu_type="g", environment_variables=variables, params={"token": TOKEN}
+    )
+
+
+def shown(operator: BaseOperator) -> str:
+    """The rendered templates, as Airflow stores them for its interface."""
+    return json.dumps(_serialize_rendered_fields(operator))
+
+
+def test_the_value_of_an_environment_variable_is_rendered_and_sent_but_not_shown() -> None:
+    operator = deployment(VARIABLES)
+    operator.render_template_fields({"params": {"token": TOKEN}})
+    [spec] = operator.job_specs({})
+    assert spec["environment_variables"] == [
+        {"name": "TOKEN", "value": TOKEN},
+        {"name": "KEY", "value_from_secret": "key"},
+    ]
+    assert TOKEN not in shown(operator)
+    assert '"TOKEN"' in shown(operator)
+
+
+def test_environment_variables_that_come_out_of_one_template_are_not_shown_either() -> None:
+    with DAG("d", schedule=None, render_template_as_native_obj=True):
+        operator = deployment("{{ params.variables }}")
+    operator.render_template_fields({"params": {"variables": [{"name": "TOKEN", "value": TOKEN}]}})
+    assert operator.job_specs({})[0]["environment_variables"] == [{"name": "TOKEN", "value": TOKEN}]
+    assert TOKEN not in shown(operator)
+
+
+def test_rendering_leaves_the_dags_own_operator_as_it_was() -> None:
+    operator = deployment(VARIABLES)
+    for token in ("first", "second"):
+        attempt = operator.prepare_for_execution()
+        attempt.render_template_fields({"params": {"token": token}})
+        assert attempt.job_specs({})[0]["environment_variables"][0]["value"] == token
+
+
+def test_a_value_that_stands_in_the_dag_file_is_not_in_the_serialized_dag() -> None:
+    with DAG("d", schedule=None) as dag:
+        deployment([{"name": "TOKEN", "value": TOKEN}]).params = {}
+    assert TOKEN not in json.dumps(DagSerialization.to_dict(dag))
+
+
+@pytest.mark.parametrize(
+    "started",
+    [
+        TogetherDeploymentOperator(task_id="t", **NEEDED[TogetherDeploymentOperator]),
+        TogetherClusterOperator(task_id="t", **NEEDED[TogetherClusterOperator]),
+        TogetherRLSessionOperator(task_id="t", **NEEDED[TogetherRLSessionOperator]),
+        TogetherEndpointOperator(task_id="t", **NEEDED[TogetherEndpointOperator]),
+    ],
+    ids=lambda operator: operator.kind,
+)
+def test_whatever_bills_has_a_teardown_of_its_own_kind(started: TogetherBillingJobOperator) -> None:
+    assert started.teardown_operator.kind == started.kind
+    assert kind_named(started.kind).bills_until_stopped
+
+
+def test_every_kind_that_bills_until_it_is_stopped_has_a_teardown() -> None:
+    billing = {cls.kind for cls in NEEDED if issubclass(cls, TogetherBillingJobOperator)}
+    assert billing == {name for name in KINDS if kind_named(name).bills_until_stopped}
+
+
+def test_every_kind_has_an_operator_and_a_sensor() -> None:
+    operators = {cls.kind for cls in NEEDED if issubclass(cls, TogetherJobOperator)}
+    sensors = {
+        cls.kind for cls in public_classes() if issubclass(cls, TogetherJobSensor) and cls is not TogetherJobSensor
+    }
+    assert operators == sensors == set(KINDS)

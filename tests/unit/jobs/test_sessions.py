@@ -100,4 +100,5 @@ class TestVideo:
 
     def test_a_manifest_has_the_address_and_the_cost(self) -> None:
         manifest = VIDEO.manifest(SPECIMENS["video"].row)
-        assert (manifest["url"], manifest["cost_usd"]) == ("https://videos.example/1.mp4", 0.5)
+        assert (manifest["video_url"], manifest["cost_usd"]) == ("https://videos.example/1.mp4", 0.5)
+        assert "url" not in manifest, "that name is taken: by the job's page"
