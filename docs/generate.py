@@ -136,8 +136,8 @@ def _operations_page() -> str:
         _WRITTEN_BY,
         "",
         f"{sum(entry.in_contract for entry in OPERATIONS.values())} operations of the API's contract, and after them "
-        "the few that the wire needs besides. Each is a function in `together_flows.api.<group>` that returns a value; the "
-        "sync client `Together` and the async client `AsyncTogether` send them all. "
+        "the few that the wire needs besides. Each is a function in `together_flows.api.<group>` that returns a value; "
+        "the sync client `Together` and the async client `AsyncTogether` send them all. "
         "[The client](client.md) says how.",
         "",
         "- *repeatable*: sending it twice is the same as sending it once, so a lost answer may be asked for again. "
