@@ -44,7 +44,7 @@ def open_source(location: Location) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         try:
             if is_url(location):
-                file_system, path = _file_system(location)
+                file_system, path = file_system_of(location)
                 stream = stack.enter_context(file_system.open(path, "rb", block_size=_URL_BLOCK_BYTES))
             else:
                 stream = stack.enter_context(Path(location).open("rb", buffering=0))
@@ -66,7 +66,7 @@ def open_target(location: Location) -> Iterator[IO[bytes]]:
             spool = folder / "target"
             with spool.open("wb", buffering=COPY_BYTES) as stream:
                 yield stream
-            file_system, path = _file_system(location)
+            file_system, path = file_system_of(location)
             file_system.put_file(os.fspath(spool), path)
         return
     target = Path(location)
@@ -105,7 +105,12 @@ def _scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _file_system(location: Location) -> tuple[Any, str]:
+def file_system_of(location: Location) -> tuple[Any, str]:
+    """The fsspec file system that a URL names, and the path in it.
+
+    Raises:
+        ConfigurationInvalid: fsspec, or the storage's driver, is not installed.
+    """
     url = os.fspath(location)
     try:
         import fsspec

@@ -1,0 +1,218 @@
+"""Sends rows: so many at once as the governor allows, each until it has an answer or has failed for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from together_flows.errors import ApiError, SubmissionUnknown, TogetherError
+from together_flows.inference.answers import suffix_of
+from together_flows.inference.attempts import Again, AttemptPolicy, Halt, is_refusal
+from together_flows.inference.exchange import Came, Exchange
+from together_flows.inference.governor import Governor
+from together_flows.inference.intake import Intake
+from together_flows.inference.journal import Entry, Journal
+from together_flows.inference.places import Place
+from together_flows.inference.pricing import Meter
+from together_flows.inference.requests import Asked
+from together_flows.inference.turnstile import Timer, Turnstile
+
+__all__ = ["Sending"]
+
+_SAFE_EVERY = 5.0
+"""Seconds after which what was journaled is made to survive the machine."""
+
+_TELL_EVERY = 30.0
+"""Seconds between two lines of progress in the log."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass
+class Sending:
+    """Everything that the sending of rows needs.
+
+    Attributes:
+        intake: what is still to be sent.
+        exchange: sends a row once.
+        journal: where outcomes go.
+        governor: how many may be in flight.
+        policy: how patient to be with a row.
+        files: the folder for pictures and sound.
+        meter: counts what was spent.
+        timer: tells the time and waits.
+        log: called with a message and a level.
+        retries: requests that were sent again.
+        done: rows that have an outcome since this began.
+        mendable: rows that have failed in a way that another attempt may mend.
+        stopped_by: why no further row is sent.
+    """
+
+    intake: Intake
+    exchange: Exchange
+    journal: Journal
+    governor: Governor
+    policy: AttemptPolicy
+    files: Place
+    meter: Meter
+    timer: Timer
+    log: Callable[[str, str], None]
+    retries: int = 0
+    done: int = 0
+    mendable: int = 0
+    stopped_by: Exception | None = None
+
+    async def run(self) -> None:
+        """Send everything.
+
+        Raises:
+            TogetherError: no further row can succeed. What was in flight was waited for and is journaled.
+        """
+        self._turnstile = Turnstile(self.governor, self.timer)
+        keeping = asyncio.create_task(self._keep_safe())
+        telling = asyncio.create_task(self._tell())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.governor.ceiling):
+                    group.create_task(self._work())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            for task in (keeping, telling):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if self.stopped_by is not None:
+            raise self.stopped_by
+
+    async def _work(self) -> None:
+        while (asked := await self._next()) is not None:
+            entry = await self._outcome(asked)
+            if entry is not None:
+                self.journal.add(entry)
+                self.done += 1
+
+    async def _next(self) -> Asked | None:
+        try:
+            return await self.intake.next()
+        except Exception as error:  # of whatever sort: rows that are under way are paid, and go on to their end
+            self._stop(error)
+            return None
+
+    async def _outcome(self, asked: Asked) -> Entry | None:
+        """What comes of a row; `None` when it was not settled, because everything stops."""
+        if asked.operation is None:
+            return _failed(asked, asked.problem, None, final=False)
+        failures = refusals = 0
+        while True:
+            try:
+                return await self._succeeded(asked, await self._attempt(asked))
+            except TogetherError as error:
+                failures += not is_refusal(error)
+                refusals += is_refusal(error)
+                decision = self.policy.after(error, failures=failures, refusals=refusals)
+                if isinstance(decision, Halt):
+                    self._stop(error)
+                    return None
+                if not isinstance(decision, Again):
+                    self.mendable += error.retryable
+                    return _failed(asked, str(error), error, final=isinstance(error, SubmissionUnknown))
+            if self.stopped_by is not None:
+                return None
+            self.retries += 1
+            if decision.wait:
+                await self.timer.sleep(decision.wait)
+
+    async def _attempt(self, asked: Asked) -> Came:
+        async with self._turnstile:
+            began = self.timer.now()
+            try:
+                came = await self.exchange.attempt(asked)
+            except TogetherError as error:
+                if is_refusal(error):
+                    asked_for = error.retry_after if isinstance(error, ApiError) else None
+                    self.governor.refused(began=began, now=self.timer.now(), retry_after=asked_for)
+                raise
+            self.governor.answered(came.headers)
+            return came
+
+    async def _succeeded(self, asked: Asked, came: Came) -> Entry:
+        parts = came.parts
+        paths = await asyncio.to_thread(self._write_files, asked, parts.files) if parts.files else []
+        model = str((asked.arguments or {}).get("model"))
+        cost = came.cost_usd or self.meter.price(model, parts.prompt_tokens, parts.completion_tokens)
+        if (overspent := self.meter.add(cost)) is not None:
+            self._stop(overspent)
+        line = _line(asked, "succeeded", response=parts.response) | ({"paths": paths} if paths else {})
+        return Entry(
+            index=asked.index,
+            digest=asked.digest,
+            succeeded=True,
+            prompt_tokens=parts.prompt_tokens,
+            completion_tokens=parts.completion_tokens,
+            cost_usd=cost,
+            output=msgspec.Raw(_encode(line)),
+        )
+
+    def _write_files(self, asked: Asked, contents: Any) -> list[str]:
+        """Write what a row made, under names that nobody else has chosen: the number of the row."""
+        paths = []
+        for number, content in enumerate(contents):
+            part = f"-{number}" if len(contents) > 1 else ""
+            place = self.files.child(f"{asked.index:09d}{part}.{suffix_of(content)}")
+            with place.replacing() as stream:
+                stream.write(content)
+            paths.append(str(place))
+        return paths
+
+    def _stop(self, error: Exception) -> None:
+        self.stopped_by = self.stopped_by or error
+        self.intake.stop()
+
+    async def _keep_safe(self) -> None:
+        while True:
+            await asyncio.sleep(_SAFE_EVERY)
+            try:
+                await asyncio.to_thread(self.journal.keep_safe)
+            except Exception as error:  # it is tried again soon, and insisted on at the end
+                self.log(f"The journal cannot be kept safe at present: {error}", "warning")
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_EVERY)
+            limit = int(self.governor.limit)
+            words = f"{self.done} rows are done; {self.governor.in_flight} are in flight, of at most {limit}."
+            self.log(words, "info")
+
+
+def _failed(asked: Asked, words: str, error: TogetherError | None, *, final: bool) -> Entry:
+    status = error.status_code if isinstance(error, ApiError) else None
+    code = error.code or None if isinstance(error, ApiError) else None
+    failure = {"message": words, "code": code}
+    line = _line(asked, "failed", error=failure, status_code=status)
+    return Entry(index=asked.index, digest=asked.digest, final=final, output=msgspec.Raw(_encode(line)))
+
+
+def _line(
+    asked: Asked,
+    status: str,
+    *,
+    response: Any = None,
+    error: Mapping[str, Any] | None = None,
+    status_code: int | None = None,
+) -> dict[str, Any]:
+    """A row's line in the output, in the form that the lines of batches have."""
+    line = {
+        "custom_id": asked.custom_id,
+        "index": asked.index,
+        "status": status,
+        "response": response,
+        "error": error,
+        "status_code": status_code,
+    }
+    return line | ({"columns": asked.columns} if asked.columns else {})
