@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_LOGGING_TO_API_ENABLED,
     PREFECT_SERVER_ANALYTICS_ENABLED,
@@ -33,7 +34,12 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("DO_NOT_TRACK", "1")
         patch.setenv("PREFECT_HOME", str(home))
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        settings = {PREFECT_HOME: home, PREFECT_SERVER_ANALYTICS_ENABLED: False, PREFECT_LOGGING_TO_API_ENABLED: False}
+        settings = {
+            PREFECT_HOME: home,
+            PREFECT_SERVER_ANALYTICS_ENABLED: False,
+            PREFECT_LOGGING_TO_API_ENABLED: False,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread takes a second to end, at the end of every flow run
+        }
         with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
             yield
 
