@@ -16,13 +16,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from together_flows.api import GROUPS, OPERATIONS, Entry, Reply
 from together_flows.jobs import KINDS, JobKind, kind_named
 
-__all__ = ["CREATES", "OWN_OPERATOR", "OWN_TASK", "cells_of", "main", "pages"]
+__all__ = ["CREATES", "OWN_TASK", "cells_of", "main", "pages"]
 
 DOCS = Path(__file__).parent
 _WRITTEN_BY = "<!-- Written by docs/generate.py. Do not edit it here. -->"
@@ -51,16 +52,6 @@ CREATES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-#: The Airflow operator of a kind that has one of its own.
-OWN_OPERATOR: Mapping[str, str] = {
-    "file": "TogetherUploadFileOperator",
-    "fine_tune": "TogetherFineTuneOperator",
-    "batch": "TogetherBatchOperator",
-    "evaluation": "TogetherEvaluationOperator",
-    "endpoint": "TogetherEndpointOperator",
-    "model_upload": "TogetherModelUploadOperator",
-}
-
 #: The Prefect task of a kind that has one of its own.
 OWN_TASK: Mapping[str, str] = {
     "file": "upload_file",
@@ -71,11 +62,10 @@ OWN_TASK: Mapping[str, str] = {
     "model_upload": "upload_model",
 }
 
-#: Operators and tasks for operations that begin no job.
+#: Operators and tasks for operations that neither begin a job nor end what bills.
 _FURTHER_OPERATOR = {
     "files.content": "TogetherDownloadFileOperator",
     "finetune.download": "TogetherDownloadModelOperator",
-    "endpoints.delete": "TogetherEndpointTeardownOperator",
 }
 _FURTHER_TASK = {
     "files.content": "download_file",
@@ -98,6 +88,7 @@ _FOUND_BY = {
 }
 
 _KIND_OF = {operation: kind for kind, operations in CREATES.items() for operation in operations}
+_PROVIDER = DOCS.parent / "airflow_provider"
 
 
 def pages() -> dict[Path, str]:
@@ -165,9 +156,30 @@ def _operation_row(entry: Entry) -> str:
         _repeatable(entry),
         ", ".join(f"`{verb}`" for verb in _verbs(entry)),
         f"`{kind}`" if kind else "",
-        _reached(entry, OWN_OPERATOR.get(kind) or _FURTHER_OPERATOR.get(entry.name), "`TogetherOperator`"),
+        _reached(entry, _own_operators().get(entry.name), "`TogetherOperator`"),
         _reached(entry, OWN_TASK.get(kind) or _FURTHER_TASK.get(entry.name), "`call`"),
     )
+
+
+@cache
+def _own_operators() -> Mapping[str, str]:
+    """The Airflow operator of each operation that has one of its own. The provider is read and not imported."""
+    found = dict(_FURTHER_OPERATOR)
+    for path in sorted((_PROVIDER / "operators").glob("*.py")):
+        for name, kind in _kinds_of_classes(path.read_text(encoding="utf-8")):
+            operations = _ends(kind_named(kind))[-1:] if "Teardown" in name else CREATES[kind]
+            found |= dict.fromkeys(operations, name)
+    return found
+
+
+def _kinds_of_classes(source: str) -> Iterator[tuple[str, str]]:
+    """Each class of a module that names a job kind, with that kind."""
+    for node in ast.parse(source).body:
+        for statement in node.body if isinstance(node, ast.ClassDef) else ():
+            match statement:
+                case ast.Assign(targets=[ast.Name(id="kind")], value=ast.Constant(value=str(kind))):
+                    assert isinstance(node, ast.ClassDef)
+                    yield node.name, kind
 
 
 def _reached(entry: Entry, own: str | None, generic: str) -> str:

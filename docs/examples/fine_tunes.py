@@ -12,12 +12,15 @@ from pathlib import Path
 from together_flows import Together
 from together_flows.api import fine_tunes
 from together_flows.errors import BadRequest
+from together_flows.jobs import WaitPolicy, kind_named, run
+from together_flows.jobs.waiting import waiting
 
 rows = [{"prompt": f"Where is parcel {n}?", "completion": f"In depot {n % 7}."} for n in range(50)]
 Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 client = Together()
 training = client.upload("train.jsonl", purpose="fine-tune")
+run(waiting(kind_named("file"), training.id, WaitPolicy(interval=1)), client=client)  # until the API has checked it
 model = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
 
 # %% fine_tunes.list_supported_models
@@ -62,4 +65,5 @@ with suppress(BadRequest):  # it is done already
     client.send(fine_tunes.cancel(second.id))
 
 # %% fine_tunes.delete
+run(waiting(kind_named("fine_tune"), second.id, WaitPolicy(interval=1)), client=client)  # until it is cancelled
 client.send(fine_tunes.delete(second.id, force=True))

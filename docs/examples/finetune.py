@@ -14,6 +14,7 @@ Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 client = Together()
 training = client.upload("train.jsonl", purpose="fine-tune")
+run(waiting(kind_named("file"), training.id, WaitPolicy(interval=1)), client=client)  # until the API has checked it
 model = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
 job = client.send(fine_tunes.create(training_file=training.id, model=model))
 run(waiting(kind_named("fine_tune"), job.id, WaitPolicy(interval=1)), client=client)
