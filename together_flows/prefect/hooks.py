@@ -19,7 +19,8 @@ from together_flows.jobs.steps import Logger
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import credentials_of
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.records import FlowRunStore, Label, is_over, labels_of
+from together_flows.prefect.labels import Label, labels_of
+from together_flows.prefect.records import FlowRunStore, is_over
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_labelled_job", "job_hooks", "together_flow"]
 

@@ -7,36 +7,23 @@ The invariants:
 - A label belongs to one task run. A retry of the task finds it by its key. When a flow run is tried again its task runs
   have new ids: they take over what the attempt before left, each record at most once, so that two tasks with the same
   inputs keep two jobs.
-- A record is also taken over within an attempt when the task that owned it has failed, so that a healthy job is not
-  thrown away.
+- A record is also taken over within an attempt when the task that owned it has failed, and from a failed run of the
+  same subflow, so that a healthy job is not thrown away.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
-from together_flows.errors import TogetherError
-from together_flows.jobs import JobRecord, JobReference, JobState, JobStore, MemoryStore, Phase, TaskOutcome, kind_named
+from together_flows.jobs import JobRecord, JobReference, JobState, JobStore, MemoryStore, Phase, kind_named
 from together_flows.prefect.identity import Owner
+from together_flows.prefect.labels import Label, failed_forerunners, labels_of, write_labels
 
-__all__ = ["FlowRunStore", "Label", "is_over", "key_of", "labels_by_job", "labels_in", "labels_of", "store_of"]
+__all__ = ["FlowRunStore", "is_over", "key_of", "labels_by_job", "store_of"]
 
-#: What the names of our labels begin with.
-PREFIX = "together.job."
-_TRIES = 5
-_BUSY = 503
-#: Seconds between quick tries to write labels.
-_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 #: Hex digits of a fingerprint in a key: 64 bits.
 _DIGITS = 16
 
@@ -46,47 +33,6 @@ _writing = threading.Lock()
 _calls_in_bodies: dict[tuple[UUID | None, int, str], int] = {}
 #: Where records are kept outside a flow run. They do not outlive the process.
 _without_flow_run = MemoryStore()
-
-
-@dataclass(frozen=True)
-class Label:
-    """A job record as a label holds it.
-
-    Attributes:
-        key: the label's name without the prefix.
-        record: the job record.
-        credentials: name of the credentials block of the job's account; empty if it is not saved.
-        attempt: attempt of the flow run that wrote it.
-        taken: whether a later task run has taken the record over.
-    """
-
-    key: str
-    record: JobRecord
-    credentials: str = ""
-    attempt: int = 1
-    taken: bool = False
-
-    def dump(self) -> dict[str, str]:
-        """As a label's name and value."""
-        data = {"credentials": self.credentials, "attempt": self.attempt, "taken": self.taken}
-        text = json.dumps({**self.record.to_dict(), **{k: v for k, v in data.items() if v}}, separators=(",", ":"))
-        return {PREFIX + self.key: text}
-
-    @classmethod
-    def parse(cls, key: str, text: str) -> Label:
-        """Read what `dump` wrote."""
-        data = json.loads(text)
-        return cls(
-            key=key,
-            record=JobRecord.from_dict(data),
-            credentials=str(data.get("credentials", "")),
-            attempt=int(data.get("attempt", 1)),
-            taken=bool(data.get("taken", False)),
-        )
-
-    def is_open_to(self, owner: Owner) -> bool:
-        """Whether a task run of that owner may take the record over."""
-        return not self.taken and (self.attempt < owner.attempt or self.record.outcome is TaskOutcome.FAILED)
 
 
 def key_of(owner: Owner, fingerprint: str) -> str:
@@ -104,18 +50,6 @@ def key_of(owner: Owner, fingerprint: str) -> str:
     return f"{owner.task_run}{number}.{fingerprint[:_DIGITS]}"
 
 
-def labels_in(raw: Mapping[str, Any]) -> list[Label]:
-    """Our labels among those of a flow run, oldest job first."""
-    found = [Label.parse(name.removeprefix(PREFIX), str(text)) for name, text in raw.items() if name.startswith(PREFIX)]
-    return sorted(found, key=lambda label: label.record.intent_at)
-
-
-def labels_of(flow_run_id: UUID) -> list[Label]:
-    """Our labels of a flow run, read from the server right now."""
-    with get_client(sync_client=True) as client:
-        return labels_in(client.read_flow_run(flow_run_id).labels)
-
-
 def labels_by_job(flow_run_id: UUID | None) -> dict[JobReference, Label]:
     """The labels of the jobs that this flow run has submitted; outside a flow run, those of this process."""
     if flow_run_id is None:
@@ -125,7 +59,7 @@ def labels_by_job(flow_run_id: UUID | None) -> dict[JobReference, Label]:
     return {label.record.reference: label for label in labels if label.record.id and not label.taken}
 
 
-@dataclass
+@dataclass(frozen=True)
 class FlowRunStore:
     """Keeps job records on the labels of a flow run.
 
@@ -136,7 +70,6 @@ class FlowRunStore:
 
     owner: Owner
     credentials: str
-    _attempts: dict[str, int] = field(default_factory=dict)
 
     def load(self, key: str) -> JobRecord | None:
         """The record kept under a key, or one of the same inputs that the attempt before left, or `None`."""
@@ -145,10 +78,18 @@ class FlowRunStore:
             for label in labels:
                 if label.key == key and not label.taken:
                     return label.record
-            inputs = key.rpartition(".")[2]
-            for label in labels:
-                if label.key.rpartition(".")[2] == inputs and label.is_open_to(self.owner):
-                    self._write(self._label(key, label.record), replace(label, taken=True))
+            left = _open_to(self.owner, labels, key)
+            if left:
+                write_labels(self._run, self._label(key, left.record), replace(left, taken=True))
+                return left.record
+            return self._take_from_forerunners(key)
+
+    def _take_from_forerunners(self, key: str) -> JobRecord | None:
+        for flow_run_id in failed_forerunners(self._run):
+            for label in labels_of(flow_run_id):
+                if _inputs(label.key) == _inputs(key) and not label.taken:
+                    write_labels(self._run, self._label(key, label.record))
+                    write_labels(flow_run_id, replace(label, taken=True))
                     return label.record
         return None
 
@@ -159,7 +100,7 @@ class FlowRunStore:
             TogetherError: the server did not keep it.
         """
         with _writing:
-            self._write(self._label(key, record))
+            write_labels(self._run, self._label(key, record))
 
     @property
     def _run(self) -> UUID:
@@ -169,38 +110,15 @@ class FlowRunStore:
     def _label(self, key: str, record: JobRecord) -> Label:
         return Label(key, record, self.credentials, self.owner.attempt)
 
-    def _write(self, *labels: Label) -> None:
-        wanted = {name: text for label in labels for name, text in label.dump().items()}
-        with get_client(sync_client=True) as client:
-            for _ in range(_TRIES):
-                _update(client, self._run, wanted)
-                kept = client.read_flow_run(self._run).labels
-                if all(kept.get(name) == text for name, text in wanted.items()):
-                    return
-        raise TogetherError(
-            f"The Prefect server did not keep a job record on flow run {self._run}.",
-            mend="Nothing was submitted without a record; a retry of the task goes on from the last one.",
-            retryable=True,
-        )
+
+def _open_to(owner: Owner, labels: Iterable[Label], key: str) -> Label | None:
+    """A record of the same inputs that its task run has left behind."""
+    return next((label for label in labels if _inputs(label.key) == _inputs(key) and label.is_open_to(owner)), None)
 
 
-def _update(client: SyncPrefectClient, flow_run_id: UUID, labels: Mapping[str, str]) -> None:
-    """Merge labels into those of a flow run.
-
-    A server on SQLite answers 503 when another write came in between, and Prefect's client then waits for 2 seconds.
-    Such a conflict is over in milliseconds, so it is tried again at once before it is left to that patience.
-    """
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        for pause in _PAUSES:
-            try:
-                client.update_flow_run_labels(flow_run_id, dict(labels))
-            except PrefectHTTPStatusError as refusal:
-                if refusal.response.status_code != _BUSY:
-                    raise
-                time.sleep(pause)
-            else:
-                return
-    client.update_flow_run_labels(flow_run_id, dict(labels))
+def _inputs(key: str) -> str:
+    """The part of a key that tells what is wanted, and not by whom."""
+    return key.rpartition(".")[2]
 
 
 def store_of(owner: Owner, credentials: str) -> JobStore:

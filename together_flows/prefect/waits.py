@@ -37,7 +37,8 @@ from together_flows.prefect.attention import AttentiveClock, attentive
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_for, settle
-from together_flows.prefect.records import Label, labels_by_job, store_of
+from together_flows.prefect.labels import Label
+from together_flows.prefect.records import labels_by_job, store_of
 from together_flows.prefect.submitting import page_for
 from together_flows.prefect.view import AsyncProgress, Progress, ashow_count, run_logger
 

@@ -32,7 +32,7 @@ from together_flows.emulator import Emulator
 from together_flows.errors import JobCancelled, TogetherError, WaitTimeout
 from together_flows.jobs import Phase
 from together_flows.prefect.attention import RunCancelled
-from together_flows.prefect.records import labels_of
+from together_flows.prefect.labels import labels_of
 
 #: Emulator seconds in a second: a fine-tune takes about 20 seconds, its cancellation less than one.
 SLOW = 15
@@ -111,6 +111,25 @@ def test_a_retry_of_a_task_around_our_tasks_finds_their_job(emulator: Emulator, 
         outer()
 
     nested()
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert created(emulator, "fine_tune") == 1
+
+
+def test_a_failed_subflow_that_is_started_anew_finds_the_job_of_the_first(emulator: Emulator, file_id: str) -> None:
+    ids: list[str] = []
+
+    @flow
+    def child() -> None:
+        ids.append(tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)["id"])
+        if len(ids) == 1:
+            raise Flaky
+
+    @flow(retries=1)
+    def parent() -> None:
+        child()
+
+    parent()
     assert len(ids) == 2
     assert len(set(ids)) == 1
     assert created(emulator, "fine_tune") == 1

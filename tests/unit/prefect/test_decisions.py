@@ -28,7 +28,7 @@ from together_flows.jobs.steps import Now, Save, Send, Steps
 from together_flows.prefect.credentials import TogetherCredentials, name_of
 from together_flows.prefect.flows.sweep import verdict
 from together_flows.prefect.interruption import settlement
-from together_flows.prefect.records import Label
+from together_flows.prefect.labels import Label
 from together_flows.prefect.retries import may_help, may_help_to_wait
 from together_flows.prefect.secret_arguments import with_secrets
 from together_flows.prefect.tasks.fine_tuning import FineTuneArguments

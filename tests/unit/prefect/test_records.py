@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from together_flows.jobs import JobRecord, JobState, Phase, TaskOutcome
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.records import Label, is_over, key_of, labels_in
+from together_flows.prefect.labels import Label, labels_in
+from together_flows.prefect.records import is_over, key_of
 
 RUN = UUID(int=1)
 RECORD = JobRecord(

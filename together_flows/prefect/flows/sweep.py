@@ -21,7 +21,8 @@ from together_flows.jobs import JobState, JobStatus, kind_named, run
 from together_flows.jobs.ending import look
 from together_flows.prefect.credentials import credentials_of
 from together_flows.prefect.hooks import end_labelled_job
-from together_flows.prefect.records import Label, is_over, labels_in
+from together_flows.prefect.labels import Label, labels_in
+from together_flows.prefect.records import is_over
 from together_flows.prefect.view import run_logger, show_table
 
 __all__ = ["Verdict", "sweep", "verdict"]
