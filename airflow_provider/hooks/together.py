@@ -90,6 +90,21 @@ class TogetherHook(BaseHook):
         with self._blaming_the_connection():
             return async_client_for(api_key=account.api_key, base_url=account.base_url)
 
+    async def anew_client(self, **tuning: Any) -> AsyncTogether:
+        """
+        A client of its own for this event loop, for work that calls for another pool than the shared client has.
+
+        Whoever takes it closes it. It never blocks the loop.
+
+        :param tuning: arguments of ``AsyncTogether`` that go before what the extra of the connection says.
+        """
+        from together_flows.client import AsyncTogether
+
+        account = self._read(await self._afind())
+        _quieten_requests()
+        with self._blaming_the_connection():
+            return AsyncTogether(api_key=account.api_key, base_url=account.base_url, **{**account.tuning, **tuning})
+
     def test_connection(self) -> tuple[bool, str]:
         """Ask the API for its models, which costs nothing and needs a valid key."""
         from together_flows.api import models

@@ -31,6 +31,7 @@ from together_flows.prefect.tasks.fine_tuning import (
     fine_tune,
     submit_fine_tune,
 )
+from together_flows.prefect.tasks.inference import ainfer_rows, infer_rows
 from together_flows.prefect.tasks.models import asubmit_model_upload, aupload_model, submit_model_upload, upload_model
 from together_flows.prefect.tasks.waiting import await_for_job, await_many, wait_for_job, wait_many
 
@@ -43,6 +44,7 @@ __all__ = [
     "aendpoint",
     "aevaluate",
     "afine_tune",
+    "ainfer_rows",
     "astop_endpoint",
     "asubmit_batch",
     "asubmit_endpoint",
@@ -62,6 +64,7 @@ __all__ = [
     "endpoint",
     "evaluate",
     "fine_tune",
+    "infer_rows",
     "stop_endpoint",
     "submit_batch",
     "submit_endpoint",
