@@ -7,6 +7,8 @@ afresh from the run's labels. The names of the parameters are a contract, becaus
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
 from uuid import UUID
 
@@ -23,6 +25,9 @@ from together_flows.prefect.labels import Label, labels_of
 from together_flows.prefect.records import FlowRunStore, is_over
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_labelled_job", "job_hooks", "together_flow"]
+
+#: Jobs that a hook ends at once; each takes seconds to confirm.
+_ENDED_AT_ONCE = 8
 
 Hook = Callable[[Flow[..., Any], FlowRun, State[Any]], None]
 
@@ -54,16 +59,23 @@ def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[Label], bool
     def log(message: str, level: str) -> None:
         getattr(logger, level, logger.info)(message)
 
-    for label in labels_of(flow_run.id):  # afresh: the flow run that a hook is given was read before the labels were
-        if label.taken or is_over(label.record):
-            continue
-        if not chosen(label):
-            log(f"{label.record.kind}:{label.record.id} is left running; a re-run of the run adopts it.", "warning")
-            continue
+    def end(label: Label) -> None:
         try:
             end_labelled_job(flow_run.id, label, log)
         except Exception as error:  # one job that cannot be ended must not keep the others running
             log(f"{label.record.kind}:{label.record.id} could not be ended: {error}", "error")
+
+    alive = [
+        label
+        for label in labels_of(flow_run.id)  # afresh: the flow run that a hook is given was read before its labels
+        if not label.taken and not is_over(label.record)
+    ]
+    for label in alive:
+        if not chosen(label):
+            log(f"{label.record.kind}:{label.record.id} is left running; a re-run of the run adopts it.", "warning")
+    with ThreadPoolExecutor(_ENDED_AT_ONCE) as threads:
+        for label in filter(chosen, alive):
+            threads.submit(copy_context().run, end, label)
 
 
 def end_labelled_job(flow_run_id: UUID, label: Label, log: Logger) -> JobStatus | None:

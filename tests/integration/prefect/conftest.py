@@ -17,12 +17,18 @@ from prefect.settings import (
 )
 from prefect.testing.utilities import prefect_test_harness
 
+from together_flows.api import files
+from together_flows.client import Together
 from together_flows.emulator import Emulator
 from together_flows.prefect import TogetherCredentials
 
 #: Name of the credentials block.
 BLOCK = "together"
 MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
+#: Arguments of a wait that is over soon.
+QUICK: dict[str, Any] = {"poll_interval": 0.2}
+#: Emulator seconds in a second: a fine-tune takes about 20 seconds, its cancellation less than one.
+SLOW = 15
 HARDWARE = "1x_nvidia_h100_80gb_sxm"
 
 
@@ -91,6 +97,22 @@ def prompts(tmp_path: Path) -> Path:
     """Prompts for a batch."""
     rows = ({"prompt": f"Where is parcel {number}?"} for number in range(12))
     return write_rows(tmp_path / "prompts.jsonl", rows)
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[Together]:
+    """A client for the emulator, for what the test does behind the flow's back."""
+    with Together(api_key=emulator.api_key, base_url=emulator.url) as client:
+        yield client
+
+
+@pytest.fixture
+def file_id(client: Together, training: Path) -> str:
+    """A file to train on that the server has checked."""
+    file = client.upload(training, purpose="fine-tune")
+    while client.send(files.retrieve(file.id)).processing_status not in (None, "COMPLETED"):
+        pass
+    return str(file.id)
 
 
 def running(emulator: Emulator) -> dict[str, int]:

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 
 import together_flows.prefect as tp
-from tests.integration.prefect.conftest import BLOCK, HARDWARE, MODEL, created, running, write_rows
+from tests.integration.prefect.conftest import BLOCK, HARDWARE, MODEL, QUICK, created, running, write_rows
 from together_flows.emulator import Emulator
 from together_flows.errors import (
     ArgumentInvalid,
@@ -23,8 +23,6 @@ from together_flows.errors import (
     JobFailed,
     TogetherError,
 )
-
-QUICK: dict[str, Any] = {"poll_interval": 0.2}
 
 Work = Callable[[Path], Any]
 
