@@ -14,7 +14,7 @@ from together_flows.errors import (
     TogetherError,
 )
 
-__all__ = ["Again", "AttemptPolicy", "Enough", "Halt"]
+__all__ = ["Again", "AttemptPolicy", "Enough", "Halt", "is_refusal"]
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,14 @@ class Again:
 
     Attributes:
         wait: seconds to wait first.
-        slower: whether everything is to slow down, because the API had too much to do.
-        retry_after: seconds that the API asked everybody to wait.
     """
 
     wait: float
-    slower: bool = False
-    retry_after: float | None = None
 
 
 @dataclass(frozen=True)
 class Enough:
     """The row has failed."""
-
-    slower: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,10 +60,8 @@ class AttemptPolicy:
         """
         if isinstance(error, AuthenticationFailed | PaymentRequired | ConfigurationInvalid):
             return Halt()
-        if isinstance(error, ApiError) and error.status_code in REFUSED_BEFORE_ANY_EFFECT:
-            if refusals > self.refusals:
-                return Enough(slower=True)
-            return Again(0.0, slower=True, retry_after=error.retry_after)
+        if is_refusal(error):  # the governor makes everybody wait, this row too
+            return Enough() if refusals > self.refusals else Again(0.0)
         # An answer that cannot be read was paid for. The row is sent again all the same, as if it had been lost.
         if not (may_repeat(error, repeatable=True) or isinstance(error, AnswerInvalid)):
             return Enough()

@@ -113,7 +113,8 @@ class FanOut:
 
         Returns:
             A small manifest: `operation`, `output_path`, `files_path` where there are files, `rows`, `succeeded`,
-            `failed`, `prompt_tokens`, `completion_tokens`, `cost_usd` (`None` where no price is known); and of this
+            `failed`, `prompt_tokens`, `completion_tokens`, `cost_usd` (`None` where no price is known; what is read
+            is estimated where an answer does not count it); and of this
             attempt `resumed` (rows that were settled before), `retries`, `rate_limited` and `seconds`.
 
         Raises:
@@ -201,7 +202,8 @@ class FanOut:
         if self.operation in ("images.generate", "audio.create_speech"):
             manifest["files_path"] = str(files)
         manifest |= asdict(tally)
-        manifest["cost_usd"] = round(tally.cost_usd, 6) if priced else None
+        del manifest["first_error"]  # it may be long; the output has it
+        manifest["cost_usd"] = round(tally.cost_usd, 9) if priced else None
         return manifest | {
             "resumed": sending.intake.skipped,
             "retries": sending.retries,
@@ -215,7 +217,8 @@ class FanOut:
             allowed = min(allowed, int(self.max_failed_share * tally.rows))
         if tally.failed > allowed:
             raise JobFailed(
-                f"{tally.failed} of {tally.rows} rows have failed; at most {allowed} may.",
+                f"{tally.failed} of {tally.rows} rows have failed; at most {allowed} may. "
+                f"The first says: {tally.first_error}",
                 mend=f"Their errors are in {target}. Another attempt sends them again, and no others.",
                 retryable=sending.mendable > 0,
             )

@@ -25,6 +25,9 @@ _HOLDS = Retries(first=1.0, longest=60.0)
 _LONGEST_SPACING = 5.0
 """Seconds between two starts at most, whatever the headers say of a limit that is used up."""
 
+_MARGIN = 2
+"""Starts are spread out while twice as many are left as are in flight: the count is as old as its answer."""
+
 _REMAINING = ("x-ratelimit-remaining", "x-ratelimit-remaining-dynamic")
 _LIMIT, _RESET = "x-ratelimit-limit", "x-ratelimit-reset"
 _TOKENS = ("x-tokenlimit-remaining", "x-tokenlimit-remaining-dynamic")
@@ -100,7 +103,7 @@ def _spacing(headers: Mapping[str, str], in_flight: int) -> float:
     if tokens is not None and tokens <= 0:
         return _LONGEST_SPACING
     remaining = _least(headers, _REMAINING)
-    if remaining is None or remaining > in_flight:
+    if remaining is None or remaining > _MARGIN * in_flight:
         return 0.0
     limit, reset = _number(headers.get(_LIMIT)), _number(headers.get(_RESET))
     if limit is None or reset is None or limit <= remaining:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from together_flows.errors import TogetherError
 from together_flows.inference.journal import Journal
 from together_flows.inference.places import Place
@@ -22,6 +24,7 @@ class Tally:
         prompt_tokens: tokens that were read.
         completion_tokens: tokens that were written.
         cost_usd: what the answers cost in US dollars, as far as it is known.
+        first_error: what the first row that has failed says.
     """
 
     rows: int = 0
@@ -30,6 +33,7 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    first_error: str = ""
 
 
 def write_output(journal: Journal, rows: int, target: Place) -> Tally:
@@ -49,6 +53,8 @@ def write_output(journal: Journal, rows: int, target: Place) -> Tally:
             stream.write(bytes(entry.output) + b"\n")
             tally.succeeded += entry.succeeded
             tally.failed += not entry.succeeded
+            if not entry.succeeded and not tally.first_error:
+                tally.first_error = msgspec.json.decode(entry.output)["error"]["message"]
             tally.prompt_tokens += entry.prompt_tokens
             tally.completion_tokens += entry.completion_tokens
             tally.cost_usd += entry.cost_usd

@@ -56,8 +56,7 @@ def estimate(requests: Iterable[Asked], prices: PriceList) -> PriceEstimate:
     for asked in requests:
         if asked.arguments is None:
             continue
-        model = str(asked.arguments.get("model"))
-        read = tokens_of(sum(_text_bytes(asked.arguments.get(name)) for name in _READ))
+        model, read = _model(asked), _tokens_read(asked)
         written = int(asked.arguments.get("max_tokens") or 0) * int(asked.arguments.get("n") or 1)
         price = prices.usd(model, read, written)
         if price is None:
@@ -85,11 +84,12 @@ class Meter:
         self._prices = prices
         self._budget = budget
 
-    def price(self, model: str, prompt_tokens: int, completion_tokens: int) -> float:
-        """US dollars for so many tokens; 0 where no price is known."""
+    def price(self, asked: Asked, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars for an answer; 0 where no price is known. An answer that counts nothing is estimated."""
         if self._prices is None:
             return 0.0
-        return self._prices.usd(model, prompt_tokens, completion_tokens) or 0.0
+        read = prompt_tokens or _tokens_read(asked)
+        return self._prices.usd(_model(asked), read, completion_tokens) or 0.0
 
     def add(self, usd: float) -> BudgetExceeded | None:
         """Count something that was spent; the error to stop with when it was too much."""
@@ -115,6 +115,14 @@ def check_priced(operation: str) -> None:
         raise ArgumentInvalid(
             f"budget: the API lists no price for {operation}.", mend="Leave it out, and bound the work with max_rows."
         )
+
+
+def _model(asked: Asked) -> str:
+    return str((asked.arguments or {}).get("model"))
+
+
+def _tokens_read(asked: Asked) -> int:
+    return tokens_of(sum(_text_bytes((asked.arguments or {}).get(name)) for name in _READ))
 
 
 def _text_bytes(value: Any) -> int:

@@ -144,8 +144,7 @@ class Sending:
     async def _succeeded(self, asked: Asked, came: Came) -> Entry:
         parts = came.parts
         paths = await asyncio.to_thread(self._write_files, asked, parts.files) if parts.files else []
-        model = str((asked.arguments or {}).get("model"))
-        cost = came.cost_usd or self.meter.price(model, parts.prompt_tokens, parts.completion_tokens)
+        cost = came.cost_usd or self.meter.price(asked, parts.prompt_tokens, parts.completion_tokens)
         if (overspent := self.meter.add(cost)) is not None:
             self._stop(overspent)
         line = _line(asked, "succeeded", response=parts.response) | ({"paths": paths} if paths else {})
