@@ -207,8 +207,8 @@ def _verbs(entry: Entry) -> Iterator[str]:
 
 
 def _group_page(group: str) -> str:
-    entries = [entry for entry in OPERATIONS.values() if entry.name.startswith(f"{group}.")]
     cells = cells_of(group)
+    entries = [OPERATIONS[name] for name in cells if name in OPERATIONS]  # in the order in which their examples run
     lines = [
         f"# `{group}`",
         "",
