@@ -26,7 +26,8 @@ _LONGEST_SPACING = 5.0
 """Seconds between two starts at most, whatever the headers say of a limit that is used up."""
 
 _MARGIN = 2
-"""Starts are spread out while twice as many are left as are in flight: the count is as old as its answer."""
+"""Starts are spread out while twice as many are left as may be in flight: the count is as old as its answer, and a
+burst may follow it."""
 
 _REMAINING = ("x-ratelimit-remaining", "x-ratelimit-remaining-dynamic")
 _LIMIT, _RESET = "x-ratelimit-limit", "x-ratelimit-reset"
@@ -75,7 +76,7 @@ class Governor:
         """A request was answered well."""
         self._in_a_row = 0
         self.limit = min(float(self.ceiling), self.limit + 1 / self.limit)
-        self._spacing = _spacing(headers, self.in_flight)
+        self._spacing = _spacing(headers, self.limit)
 
     def refused(self, *, began: float, now: float, retry_after: float | None = None) -> None:
         """A request was refused because there were too many, or because the API is overloaded.
@@ -94,7 +95,7 @@ class Governor:
         self._held_until = max(self._held_until, now + wait)
 
 
-def _spacing(headers: Mapping[str, str], in_flight: int) -> float:
+def _spacing(headers: Mapping[str, str], at_once: float) -> float:
     """Seconds between two starts that a rate limit which is nearly used up leaves room for; 0 for no such limit.
 
     A limit that is whole again after `reset` seconds gives back one request every `reset / used` seconds.
@@ -103,7 +104,7 @@ def _spacing(headers: Mapping[str, str], in_flight: int) -> float:
     if tokens is not None and tokens <= 0:
         return _LONGEST_SPACING
     remaining = _least(headers, _REMAINING)
-    if remaining is None or remaining > _MARGIN * in_flight:
+    if remaining is None or remaining > _MARGIN * at_once:
         return 0.0
     limit, reset = _number(headers.get(_LIMIT)), _number(headers.get(_RESET))
     if limit is None or reset is None or limit <= remaining:

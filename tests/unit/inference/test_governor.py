@@ -131,3 +131,11 @@ def test_somebody_may_always_go_on_and_never_more_than_the_ceiling(steps: list[t
         assert 1 <= governor.limit <= 8
         if not governor.in_flight:
             assert governor.delay(now) < NOBODY_LEAVES_SOONER
+
+
+def test_a_limit_that_is_nearly_used_up_allows_no_burst_while_few_are_in_flight() -> None:
+    governor = Governor(10)
+    governor.started(0.0)
+    governor.answered({"x-ratelimit-limit": "60", "x-ratelimit-remaining": "9", "x-ratelimit-reset": "51"})
+    governor.ended()
+    assert filled(governor) == 1

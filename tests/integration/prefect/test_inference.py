@@ -1,0 +1,93 @@
+"""Inference over rows in real flow runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow
+
+import together_flows.prefect as tp
+from tests.integration.prefect.conftest import BLOCK, MODEL
+from together_flows.emulator import Emulator
+from together_flows.errors import PaymentRequired
+
+WISHES: dict[str, Any] = {"model": MODEL, "defaults": {"max_tokens": 8}, "concurrency": 4}
+TEXTS = [f"Where is parcel {number}?" for number in range(40)]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def asked(emulator: Emulator) -> int:
+    return int(emulator.counts()["requests"].get("POST /chat/completions", 0))
+
+
+def test_the_sync_task_answers_rows_in_their_order(emulator: Emulator, prompts: Path, tmp_path: Path) -> None:
+    @flow
+    def answer() -> dict[str, Any]:
+        return tp.infer_rows(BLOCK, "chat.create", str(prompts), str(tmp_path / "out.jsonl"), **WISHES)
+
+    made = answer()
+    assert (made["rows"], made["succeeded"]) == (12, 12)
+    assert [line["index"] for line in lines(tmp_path / "out.jsonl")] == list(range(12))
+    assert len(json.dumps(made)) < 1_000
+
+
+async def test_the_async_task_answers_rows_and_is_submittable(emulator: Emulator, tmp_path: Path) -> None:
+    @flow
+    async def answer() -> list[dict[str, Any]]:
+        first = await tp.ainfer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "one.jsonl"), **WISHES)
+        embed = {"model": "BAAI/bge-base-en-v1.5"}
+        future = tp.ainfer_rows.submit(BLOCK, "embeddings.create", TEXTS, str(tmp_path / "two.jsonl"), **embed)
+        future.wait()
+        return [first, await future.state.aresult()]
+
+    first, second = await answer()
+    assert first["succeeded"] == 40
+    assert second["succeeded"] == 40
+    assert all(line["response"]["data"] for line in lines(tmp_path / "two.jsonl"))
+
+
+async def test_the_sync_task_works_inside_an_async_flow(emulator: Emulator, tmp_path: Path) -> None:
+    @flow
+    async def answer() -> dict[str, Any]:
+        return tp.infer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), **WISHES)
+
+    assert (await answer())["succeeded"] == 40
+
+
+def test_a_rerun_after_a_failure_pays_no_answered_row_again(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.fault(path="/chat/completions", status=402, skip=20)
+
+    @flow
+    def answer() -> dict[str, Any]:
+        return tp.infer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), **WISHES)
+
+    with pytest.raises(PaymentRequired):
+        answer()
+    before = asked(emulator)
+    made = answer()
+    assert made["succeeded"] == 40
+    assert made["resumed"] >= 20
+    assert asked(emulator) - before == 40 - made["resumed"]
+
+
+def test_a_retry_of_the_flow_run_does_not_make_a_complete_output_again(emulator: Emulator, tmp_path: Path) -> None:
+    tried = 0
+
+    @flow(retries=1)
+    def answer() -> dict[str, Any]:
+        nonlocal tried
+        tried += 1
+        made = tp.infer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), **WISHES)
+        if tried == 1:
+            raise RuntimeError("something after it")
+        return made
+
+    assert answer()["succeeded"] == 40
+    assert tried == 2
+    assert asked(emulator) == 40
