@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from together_flows.client._download import place_in
 from together_flows.client._part_file import PartFile
-from together_flows.client._storage import _reason
+from together_flows.client._storage import storage_reason
 from together_flows.client._transfer import Transfer, name_in_disposition, safe_name
 from together_flows.client._upload import LARGEST_FILE, PartPlan, Source
 from together_flows.errors import ArgumentInvalid, TransferIncomplete
@@ -225,5 +225,5 @@ def test_of_a_storages_refusal_only_code_and_message_are_kept() -> None:
     body = b"""<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message>
         <AWSAccessKeyId>AKIA123</AWSAccessKeyId><StringToSign>secret</StringToSign></Error>"""
 
-    assert _reason(body) == b'{"code":"AccessDenied","message":"Request has expired"}'
-    assert _reason(b"") == b"{}"
+    assert storage_reason(body) == b'{"code":"AccessDenied","message":"Request has expired"}'
+    assert storage_reason(b"") == b"{}"
