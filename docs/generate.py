@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from together_flows.api import GROUPS, OPERATIONS, Entry, Reply
 from together_flows.jobs import KINDS, JobKind, kind_named
 
-__all__ = ["CREATES", "OWN_TASK", "cells_of", "main", "pages"]
+__all__ = ["CREATES", "cells_of", "main", "own_tasks", "pages"]
 
 DOCS = Path(__file__).parent
 _WRITTEN_BY = "<!-- Written by docs/generate.py. Do not edit it here. -->"
@@ -52,26 +52,12 @@ CREATES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-#: The Prefect task of a kind that has one of its own.
-OWN_TASK: Mapping[str, str] = {
-    "file": "upload_file",
-    "fine_tune": "fine_tune",
-    "batch": "batch",
-    "evaluation": "evaluate",
-    "endpoint": "deploy_endpoint",
-    "model_upload": "upload_model",
-}
-
-#: Operators and tasks for operations that neither begin a job nor end what bills.
+#: Operators and tasks for operations that neither begin a job nor end one.
 _FURTHER_OPERATOR = {
     "files.content": "TogetherDownloadFileOperator",
     "finetune.download": "TogetherDownloadModelOperator",
 }
-_FURTHER_TASK = {
-    "files.content": "download_file",
-    "finetune.download": "download_model",
-    "endpoints.delete": "stop_endpoint",
-}
+_FURTHER_TASK = {"files.content": "download_file", "finetune.download": "download_model"}
 
 #: By what a lost job of a kind is found again, in a few words.
 _FOUND_BY = {
@@ -157,7 +143,7 @@ def _operation_row(entry: Entry) -> str:
         ", ".join(f"`{verb}`" for verb in _verbs(entry)),
         f"`{kind}`" if kind else "",
         _reached(entry, _own_operators().get(entry.name), "`TogetherOperator`"),
-        _reached(entry, OWN_TASK.get(kind) or _FURTHER_TASK.get(entry.name), "`call`"),
+        _reached(entry, own_tasks().get(entry.name), "`call`"),
     )
 
 
@@ -180,6 +166,45 @@ def _kinds_of_classes(source: str) -> Iterator[tuple[str, str]]:
                 case ast.Assign(targets=[ast.Name(id="kind")], value=ast.Constant(value=str(kind))):
                     assert isinstance(node, ast.ClassDef)
                     yield node.name, kind
+
+
+@cache
+def own_tasks() -> Mapping[str, str]:
+    """The Prefect task of each operation that has one of its own. The package is read and not imported."""
+    found = dict(_FURTHER_TASK)
+    folder = DOCS.parent / "together_flows" / "prefect" / "tasks"
+    exported = set(re.findall(r'^    "(\w+)",$', (folder / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE))
+    for path in sorted(folder.glob("*.py")):
+        functions = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if _is_task(node)]
+        kinds = [kind for node in functions if (kind := _submitted_kind(node))]
+        for node in functions if kinds else ():
+            if node.name not in exported:
+                continue
+            if node.name.startswith(("stop_", "delete_")):
+                found |= dict.fromkeys(_ends(kind_named(kinds[0]))[-1:], node.name)
+            elif not node.name.startswith("submit_") and _calls(node, "submit_"):
+                found |= dict.fromkeys(CREATES[kinds[0]], node.name)
+    return found
+
+
+def _is_task(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
+    """Whether a statement defines a task for sync code."""
+    return isinstance(node, ast.FunctionDef) and any("task(" in ast.unparse(each) for each in node.decorator_list)
+
+
+def _calls(node: ast.FunctionDef, prefix: str) -> bool:
+    """Whether a function calls one whose name begins so."""
+    called = (call.func for call in ast.walk(node) if isinstance(call, ast.Call))
+    return any(isinstance(function, ast.Name) and function.id.startswith(prefix) for function in called)
+
+
+def _submitted_kind(node: ast.FunctionDef) -> str:
+    """The job kind that a task submits by itself; empty if it does not."""
+    for call in ast.walk(node):
+        match call:
+            case ast.Call(func=ast.Name(id="submit"), args=[ast.Constant(value=str(kind)), *_]):
+                return kind
+    return ""
 
 
 def _reached(entry: Entry, own: str | None, generic: str) -> str:

@@ -6,6 +6,7 @@ The API has no list of videos: one whose creation's answer was lost cannot be fo
 # %% preparation
 from together_flows import Together
 from together_flows.api import videos
+from together_flows.client import download_signed
 
 client = Together()
 
@@ -15,4 +16,4 @@ video = client.send(videos.create(model="minimax/hailuo-02", prompt="A red bus i
 # %% videos.retrieve
 video = client.send(videos.retrieve(video.id))
 if video.status == "completed":
-    address = video.outputs.video_url
+    path = download_signed(video.outputs.video_url, "bus.mp4")

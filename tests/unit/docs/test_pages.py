@@ -76,8 +76,17 @@ def test_every_operator_and_sensor_is_described(folder: str) -> None:
 def test_the_tasks_that_the_table_names_exist_in_pairs() -> None:
     from together_flows import prefect
 
-    for task in {*generate.OWN_TASK.values(), "call", "download_file", "download_model", "stop_endpoint"}:
+    own = set(generate.own_tasks().values())
+    assert {"fine_tune", "stop_endpoint", "batch"} <= own
+    for task in {*own, "call"}:
         assert {task, f"a{task}"} <= set(prefect.__all__)
+
+
+def test_every_task_is_described() -> None:
+    from together_flows.prefect import tasks
+
+    pairs = {name for name in tasks.__all__ if f"a{name}" in tasks.__all__ and not name.startswith("submit_")}
+    assert pairs - named_in(DOCS / "prefect.md") == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
