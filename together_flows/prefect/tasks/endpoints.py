@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypedDict, Unpack
 
-import anyio
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,11 +14,10 @@ from together_flows.jobs.pricing import PriceEstimate, endpoint_price
 from together_flows.jobs.steps import Steps
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.endings import aend, end
-from together_flows.prefect.identity import retries_left
 from together_flows.prefect.lineage import amaterialized, endpoint_asset, materialized, model_asset
 from together_flows.prefect.retries import may_help
 from together_flows.prefect.submitting import Job, Money, asubmit, submit
-from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
+from together_flows.prefect.tasks.until_stopped import aended_afterwards, aready, ended_afterwards, ready
 from together_flows.prefect.waits import POLL_INTERVAL, reference_of
 
 __all__ = [
@@ -124,12 +122,7 @@ def deploy_endpoint(
         `name`, which requests give as their model, and `id`, `model`, `hardware`, `reference` and `url`.
     """
     job = submit_endpoint(credentials, budget=budget, hours=hours, **arguments)
-    try:
-        served = wait_for_job(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
-    except Exception:
-        if not retries_left():
-            end(reference_of(job), credentials)
-        raise
+    served = ready(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
     materialized(_asset(served), upstream=[model_asset(served["model"])], facts=_facts(served))
     return served
 
@@ -146,12 +139,7 @@ async def adeploy_endpoint(
 ) -> dict[str, Any]:
     """The same as `deploy_endpoint`, on the event loop."""
     job = await asubmit_endpoint(credentials, budget=budget, hours=hours, **arguments)
-    try:
-        served = await await_for_job(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
-    except Exception:
-        if not retries_left():
-            await aend(reference_of(job), credentials)
-        raise
+    served = await aready(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
     await amaterialized(_asset(served), upstream=[model_asset(served["model"])], facts=_facts(served))
     return served
 
@@ -205,16 +193,8 @@ def endpoint(
         poll_interval=poll_interval,
         **arguments,
     )
-    try:
+    with ended_afterwards(credentials, served, stop_endpoint):
         yield served
-    except Exception:
-        stop_endpoint(credentials, served)
-        raise
-    except BaseException:  # the run is being stopped: no time, and perhaps no way, to start another task
-        end(reference_of(served), credentials)
-        raise
-    else:
-        stop_endpoint(credentials, served)
 
 
 @asynccontextmanager
@@ -237,17 +217,8 @@ async def aendpoint(
         poll_interval=poll_interval,
         **arguments,
     )
-    try:
+    async with aended_afterwards(credentials, served, astop_endpoint):
         yield served
-    except Exception:
-        await astop_endpoint(credentials, served)
-        raise
-    except BaseException:  # the run is being stopped: no time, and perhaps no way, to start another task
-        with anyio.CancelScope(shield=True):
-            await aend(reference_of(served), credentials)
-        raise
-    else:
-        await astop_endpoint(credentials, served)
 
 
 def endpoint_spec(arguments: EndpointArguments) -> dict[str, Any]:
