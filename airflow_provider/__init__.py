@@ -21,6 +21,7 @@ _OPERATORS = (
     "evaluation",
     "file",
     "fine_tune",
+    "inference",
     "model_upload",
     "operation",
     "queue",
