@@ -59,7 +59,7 @@ class TogetherJobSensor(BaseSensorOperator):
     #: Name of the job kind.
     kind: ClassVar[str]
 
-    template_fields: Sequence[str] = ("references", "together_conn_id")
+    template_fields: Sequence[str] = ("job_id", "references", "together_conn_id")
     ui_color = "#e8ebf9"
 
     def __init__(
@@ -74,6 +74,7 @@ class TogetherJobSensor(BaseSensorOperator):
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.together_conn_id = together_conn_id
+        self.job_id = job_id  # by this field Airflow learns which task's output it is
         self.references = [f"{self.kind}:{job_id}"]  # for what an upstream task returns, this is a template
         self.deferrable = deferrable
         in_trigger = _for_the_trigger(job_id)

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from together_flows.errors import ApiError, AuthenticationFailed, NotFound, PermissionDenied, TogetherError
+from together_flows.errors import (
+    ApiError,
+    ArgumentInvalid,
+    AuthenticationFailed,
+    NotFound,
+    PermissionDenied,
+    TogetherError,
+)
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
 from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
@@ -113,6 +120,8 @@ class Wait:
         """A look failed."""
         if self._failing_since is None:
             self._failing_since = now
+        if isinstance(error, ArgumentInvalid):  # what is no id today is none tomorrow
+            return GiveUp(self._given_up(error, "It cannot be looked at"))
         if isinstance(error, AuthenticationFailed | PermissionDenied | NotFound):
             self._refused += 1
             if self._refused >= self.policy.refusals:
@@ -145,7 +154,7 @@ class Wait:
         return TogetherError(
             f"The wait for {self.reference} was given up: {why}. Last: {error}",
             mend="The job was left alone and may still run; a retry of the task waits for it again.",
-            retryable=not isinstance(error, AuthenticationFailed | PermissionDenied),
+            retryable=not isinstance(error, ArgumentInvalid | AuthenticationFailed | PermissionDenied),
         )
 
 

@@ -39,7 +39,7 @@ from airflow_provider.operators.rl import (
 )
 from airflow_provider.operators.teardown import TogetherBillingJobOperator, TogetherTeardownOperator
 from airflow_provider.operators.video import TogetherVideoOperator
-from airflow_provider.sensors.job import TogetherBatchSensor, TogetherJobSensor
+from airflow_provider.sensors.job import TogetherBatchSensor, TogetherJobSensor, TogetherQueueSensor
 from airflow_provider.triggers.job import TogetherJobTrigger, TogetherSensorTrigger
 from together_flows.jobs import KINDS, kind_named
 
@@ -166,6 +166,13 @@ def test_a_sensor_of_what_one_task_returns_begins_in_the_triggerer_with_a_templa
     assert sensor.upstream_task_ids == {"batch"}
     [reference] = sensor.start_trigger_args.trigger_kwargs["references"]
     assert reference == "batch:{{ ti.xcom_pull(task_ids='batch', key='id', map_indexes=-1) }}"
+
+
+def test_a_sensor_that_calls_its_job_by_the_plain_word_waits_for_the_task_that_submits_it() -> None:
+    with DAG("d", schedule=None):
+        submitted = TogetherQueueOperator(task_id="submit", model="m", payload={}, wait=False)
+        sensor = TogetherQueueSensor(task_id="sensor", job_id=submitted.output["id"])
+    assert sensor.upstream_task_ids == {"submit"}
 
 
 @pytest.mark.parametrize("job_id", ["{{ ti.xcom_pull('batch') }}", "{{ task_instance.xcom_pull('b')['id'] }}"])

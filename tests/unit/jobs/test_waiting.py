@@ -11,6 +11,7 @@ from tests.unit.jobs.surfaces import SURFACES
 from tests.unit.jobs.world import Process, Remote, RemoteJob
 from together_flows.api import Operation
 from together_flows.errors import (
+    ArgumentInvalid,
     AuthenticationFailed,
     NotFound,
     PermissionDenied,
@@ -98,6 +99,13 @@ def test_refusals_give_up_after_a_few(error: type[NotFound], retryable: bool) ->
     assert all(isinstance(decision, LookAgain) for decision in before)
     assert isinstance(last, GiveUp)
     assert last.error.retryable is retryable
+
+
+def test_an_id_that_cannot_be_one_is_given_up_at_once() -> None:
+    decision = wait_with().failed(ArgumentInvalid("'None' is not the id of a job in a queue."), 1_000.0)
+    assert isinstance(decision, GiveUp)
+    assert "is not the id" in str(decision.error)
+    assert not decision.error.retryable
 
 
 def test_the_server_is_given_the_time_it_asks_for() -> None:
