@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -136,15 +137,8 @@ class FanOut:
             return made
         await asyncio.to_thread(self._check, rows)
         prices = await self._prices(client)
-        if self.budget is not None and prices is not None:
-            expected = await asyncio.to_thread(lambda: estimate(map(template.ask, read_rows(rows)), prices))
-            log(f"Estimated price: ${expected.usd:.2f} ({expected.basis}).", "info")
-            check_budget(expected, self.budget)
-        journal = await asyncio.to_thread(Journal(target).__enter__)
-        try:
-            meter = Meter(prices, self.budget)
-            if self.budget is not None:
-                meter.add(await asyncio.to_thread(lambda: sum(entry.cost_usd for entry in journal.entries())))
+        await self._check_price(template, rows, prices, log)
+        async with _journal_of(target) as journal:
             sending = Sending(
                 intake=Intake(map(template.ask, read_rows(rows)), journal.settles),
                 exchange=self._exchange(client, journal),
@@ -152,7 +146,7 @@ class FanOut:
                 governor=Governor(self.concurrency),
                 policy=self.policy,
                 files=files,
-                meter=meter,
+                meter=await self._meter(prices, journal),
                 timer=timer or Timer(),
                 log=log,
             )
@@ -166,8 +160,6 @@ class FanOut:
             if seal is not None:
                 await asyncio.to_thread(seal.set, manifest)
             await asyncio.to_thread(journal.remove)
-        finally:
-            await asyncio.shield(asyncio.to_thread(journal.__exit__, None, None, None))
         log(f"{tally.succeeded} of {tally.rows} rows have an answer: {target}", "info")
         return manifest
 
@@ -188,6 +180,22 @@ class FanOut:
             if self.budget is not None:
                 raise
             return None
+
+    async def _check_price(
+        self, template: RowTemplate, rows: Rows, prices: PriceList | None, log: Callable[[str, str], None]
+    ) -> None:
+        if self.budget is None or prices is None:
+            return
+        expected = await asyncio.to_thread(lambda: estimate(map(template.ask, read_rows(rows)), prices))
+        log(f"Estimated price: ${expected.usd:.2f} ({expected.basis}).", "info")
+        check_budget(expected, self.budget)
+
+    async def _meter(self, prices: PriceList | None, journal: Journal) -> Meter:
+        """A meter that knows what the attempts before have spent, where that counts."""
+        meter = Meter(prices, self.budget)
+        if self.budget is not None:
+            meter.add(await asyncio.to_thread(lambda: sum(entry.cost_usd for entry in journal.entries())))
+        return meter
 
     def _exchange(self, client: AsyncTogether, journal: Journal) -> Exchange:
         if self.operation == "videos.create":
@@ -227,6 +235,16 @@ class FanOut:
         given = rows if isinstance(rows, list | tuple) else str(rows)
         wanted = [key, self.operation, self.model, self.system, self.defaults, given, str(output_path)]
         return hashlib.sha256(msgspec.json.encode(wanted, order="sorted", enc_hook=str)).hexdigest()
+
+
+@asynccontextmanager
+async def _journal_of(target: Place) -> AsyncIterator[Journal]:
+    """The journal, opened and closed in threads: it reads and writes files."""
+    journal = await asyncio.to_thread(Journal(target).__enter__)
+    try:
+        yield journal
+    finally:
+        await asyncio.shield(asyncio.to_thread(journal.__exit__, None, None, None))
 
 
 class _Seal:
