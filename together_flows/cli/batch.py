@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,9 +176,10 @@ class _Work:
     def _round(self, number: int, shards: Sequence[Shard]) -> list[TogetherError]:
         """Run shards to their end, keep what they made, and answer with what went wrong."""
         wanted = {self._key(number, index): self._spec(shard) for index, shard in enumerate(shards)}
-        self._drop_others(number, wanted)
         ended = {key: job for key, spec in wanted.items() if (job := self._ended_with_results(key, spec))}
         missing = {key: spec for key, spec in wanted.items() if key not in ended}
+        anew = any(self._is_new(key, spec) for key, spec in missing.items())
+        self._end_unwanted(number, wanted, later=anew)
         self.estimated += sum(self._estimated_before(key) for key in ended)
         estimates = self._check_price(missing)
         jobs = {key: self._submit(key, spec, estimates.get(key)) for key, spec in missing.items()}
@@ -200,18 +201,22 @@ class _Work:
     def _spec(self, shard: Shard) -> dict[str, Any]:
         return {"input_path": str(shard.path), "input_sha256": shard.sha256, "endpoint": "/v1/chat/completions"}
 
-    def _drop_others(self, round_number: int, wanted: Mapping[str, Any]) -> None:
-        """End batches of an earlier run that had more shards, because other prompts stood in the file."""
-        prefix = self._key(round_number, 0).removesuffix("0")
+    def _end_unwanted(self, round_number: int, wanted: Collection[str], *, later: bool) -> None:
+        """End what an earlier run submitted for other prompts: in this round, and in later ones if this begins anew."""
         submitted = self.store.keys()
         for key in submitted:
-            record = self.store.load(key)
-            if not key.startswith(prefix) or key in wanted or record is None or record.id is None:
-                continue
-            if record.phase is not Phase.ENDED:
-                say(f"{record.reference} is ended: the prompts have changed.")
-                run(end_job(_KIND, record.id), client=self.client, log=say)
-                self.store.save(key, record.advanced(Phase.ENDED))
+            name, number, _ = key.rsplit(":", 2)
+            of_this_batch = name == f"batch-{self.name}" and key not in wanted
+            if of_this_batch and (int(number) == round_number or (later and int(number) > round_number)):
+                self._end(key)
+
+    def _end(self, key: str) -> None:
+        record = self.store.load(key)
+        if record is None or record.id is None or record.phase is Phase.ENDED:
+            return
+        say(f"{record.reference} is ended: the prompts have changed.")
+        run(end_job(_KIND, record.id), client=self.client, log=say)
+        self.store.save(key, record.advanced(Phase.ENDED))
 
     def _ended_with_results(self, key: str, spec: Mapping[str, Any]) -> JobReference | None:
         """The batch of an earlier run for this shard, if it has ended and left results, in whatever way it ended."""

@@ -130,6 +130,21 @@ def test_other_prompts_for_the_same_output_end_the_old_batches(emulator: Emulato
     assert (created(emulator), cancelled(emulator)) == (5, 3)
 
 
+def test_other_prompts_end_what_was_being_sent_again(emulator: Emulator, start: Start) -> None:
+    emulator.settings(speed=5)
+    body = {"messages": [{"role": "user", "content": "Two?"}], "model": "no/such-model"}
+    Path("prompts.jsonl").write_text('{"prompt": "One?"}\n' + json.dumps(body) + "\n")
+    process = start("batch", "prompts.jsonl", "answers.jsonl", *OPTIONS)
+    process.wait_for(lambda log: log.count("is submitted") == 2)
+    process.interrupt()
+    process.ended()
+
+    said = run_command("batch", write_prompts(2), "answers.jsonl", *OPTIONS)
+
+    assert said.json["succeeded"] == 2
+    assert (created(emulator), cancelled(emulator)) == (3, 1)
+
+
 def test_more_than_the_budget_is_not_submitted(emulator: Emulator) -> None:
     said = run_command("batch", write_prompts(50), "answers.jsonl", *OPTIONS, "--budget", "0.0000001")
 
