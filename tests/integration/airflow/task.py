@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import deserialize, serialize
 from airflow.triggers.base import BaseTrigger
 
-__all__ = ["Deferral", "Task", "TaskStates"]
+__all__ = ["Deferral", "Task", "TaskStates", "kill_in_triggerer"]
 
 
 @dataclass
@@ -182,3 +184,24 @@ class _Store:
 
     def delete(self, key: str) -> None:
         self._kept.pop(key, None)
+
+
+def kill_in_triggerer(
+    task: Task, deferral: Deferral, monkeypatch: pytest.MonkeyPatch, *, cancelled_every: float = 30
+) -> None:
+    """What a triggerer does with a trigger whose task a person has acted on: it cancels `run`, then calls `on_kill`."""
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", task.states)
+
+    async def killed() -> None:
+        trigger = deferral.trigger(task)
+        run = asyncio.create_task(anext(trigger.run()))
+        await asyncio.sleep(0.3)
+        run.cancel()
+        await asyncio.wait({run})
+        kill = asyncio.create_task(asyncio.wait_for(trigger.on_kill(), timeout=30))
+        while not (await asyncio.wait({kill}, timeout=cancelled_every))[0]:
+            kill.cancel()
+        await asyncio.wait({work for work in asyncio.all_tasks() if work.get_name() == "end unwanted jobs"} | {kill})
+        await trigger.cleanup()
+
+    asyncio.run(killed())

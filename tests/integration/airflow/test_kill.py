@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider.operators.endpoint import TogetherEndpointOperator
 from airflow_provider.operators.fine_tune import TogetherFineTuneOperator
 from tests.integration.airflow.conftest import SPEED
 from tests.integration.airflow.material import HARDWARE, MODEL, training, uploaded
-from tests.integration.airflow.task import Deferral, Task
+from tests.integration.airflow.task import Task, kill_in_triggerer
 from together_flows.emulator import Emulator
 from together_flows.errors import TogetherError
 
@@ -62,27 +61,6 @@ def endpoint(**wishes: Any) -> Task:
 def running(emulator: Emulator, kind: str = "fine_tune") -> int:
     number: int = emulator.counts()["running"][kind]
     return number
-
-
-def kill_in_triggerer(
-    task: Task, deferral: Deferral, monkeypatch: pytest.MonkeyPatch, *, cancelled_every: float = 30
-) -> None:
-    """What a triggerer does with a trigger whose task a person has acted on: it cancels `run`, then calls `on_kill`."""
-    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", task.states)
-
-    async def killed() -> None:
-        trigger = deferral.trigger(task)
-        run = asyncio.create_task(anext(trigger.run()))
-        await asyncio.sleep(0.3)
-        run.cancel()
-        await asyncio.wait({run})
-        kill = asyncio.create_task(asyncio.wait_for(trigger.on_kill(), timeout=30))
-        while not (await asyncio.wait({kill}, timeout=cancelled_every))[0]:
-            kill.cancel()
-        await asyncio.wait({work for work in asyncio.all_tasks() if work.get_name() == "end unwanted jobs"} | {kill})
-        await trigger.cleanup()
-
-    asyncio.run(killed())
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "removed", None])
