@@ -29,6 +29,7 @@ from airflow_provider.operators.endpoint import TogetherEndpointOperator, Togeth
 from airflow_provider.operators.evaluation import TogetherEvaluationOperator
 from airflow_provider.operators.file import TogetherDownloadFileOperator, TogetherUploadFileOperator
 from airflow_provider.operators.fine_tune import TogetherDownloadModelOperator, TogetherFineTuneOperator
+from airflow_provider.operators.inference import TogetherInferenceOperator
 from airflow_provider.operators.model_upload import TogetherModelUploadOperator
 from airflow_provider.operators.operation import TogetherOperator
 from airflow_provider.operators.queue import TogetherQueueOperator
@@ -52,6 +53,7 @@ NEEDED: dict[type[BaseOperator], dict[str, Any]] = {
     TogetherEndpointOperator: {"model": "m", "hardware": "h"},
     TogetherEndpointTeardownOperator: {"endpoint_id": "e"},
     TogetherBatchOperator: {"rows": ["Hello?"], "output_path": "out"},
+    TogetherInferenceOperator: {"operation": "chat.create", "rows": ["Hello?"], "output_path": "out"},
     TogetherModelUploadOperator: {"model_name": "n", "model_source": "s"},
     TogetherDeploymentOperator: {"name": "n", "image": "i", "gpu_type": "g"},
     TogetherDeploymentTeardownOperator: {"job_id": "d"},
