@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("imports", "datasets", "transfer", "polling")
+ALL = ("imports", "datasets", "transfer", "polling", "fan_out")
 
 
 def main() -> None:
