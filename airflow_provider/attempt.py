@@ -128,8 +128,10 @@ class JobAttempt:
         """Positions of the specifications for which a new job will be submitted, as far as can be told beforehand."""
         from together_flows.jobs.submission import Create, Resume, decide
 
+        policy = replace(self._policy, keep_ended=self._has_following_round)
+
         def decision(index: int, spec: Spec) -> Any:
-            return decide(self.store.load(self._key(index)), self.kind.fingerprint(spec), self._policy)
+            return decide(self.store.load(self._key(index)), self.kind.fingerprint(spec), policy)
 
         return [index for index, spec in enumerate(specs) if isinstance(decision(index, spec), Create | Resume)]
 
@@ -144,8 +146,11 @@ class JobAttempt:
         :param estimates: what new jobs will cost, in US dollars, by position, where that is known.
         """
         cleared = self._cleared_since_submission()
+        if self.store.clear_number is None:  # at once, for a clear may come while the jobs are being submitted
+            self.store.clear_number = _clear_number(self.context)
+        policy = replace(self._policy, keep_ended=self._has_following_round)
         for index, spec in enumerate(specs):
-            wishes = replace(self._policy, replace=index in again, estimated_usd=(estimates or {}).get(index))
+            wishes = replace(policy, replace=index in again, estimated_usd=(estimates or {}).get(index))
             self._submit(index, spec, wishes, cleared=cleared)
             self._interruption.check()
         self.drop_from(len(specs))
@@ -166,6 +171,20 @@ class JobAttempt:
             status = self._run(look(self.kind, record.reference.id), key)
             if status is None or status.state is JobState.CANCELLED:
                 self._submitting(submission(self.kind, spec, replace(policy, replace=True)), key)
+
+    @property
+    def _has_following_round(self) -> bool:
+        """Whether a further round was begun, which builds on what the jobs of this one left, however they ended."""
+        return bool(self.in_round(self.round + 1).records)
+
+    def unpark(self) -> None:
+        """Note that the task runs again. If it fails now and is cleared, it is a failed task and no waiting one."""
+        from together_flows.jobs import Phase
+
+        for attempt in self.rounds:
+            for index, record in enumerate(attempt.records):
+                if record.phase is Phase.WAITING:
+                    self.store.save(attempt._key(index), record.advanced(Phase.SUBMITTED))
 
     def park(self) -> None:
         """Note that the task is about to be deferred."""

@@ -154,6 +154,7 @@ class TogetherJobOperator(BaseOperator):
 
         outcomes = [outcome_from_event(outcome) for outcome in event["outcomes"]]
         attempt = self._attempt(context)
+        attempt.unpark()
         with self._ending_well(attempt):
             attempt = _round_of(attempt, [reference for reference, _ in outcomes])
             self._show_page(attempt)

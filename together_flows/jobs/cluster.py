@@ -54,6 +54,7 @@ def _manifest(row: Row) -> dict[str, Any]:
 
 
 KIND = JobKind(
+    secret_fields=("kube_config",),
     name="cluster",
     noun="GPU cluster",
     states={

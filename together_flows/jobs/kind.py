@@ -66,6 +66,10 @@ def _nothing(_: Row) -> None:
     return None
 
 
+#: Longest value that an outline of a row shows, in characters.
+_OUTLINE_LENGTH = 200
+
+
 def _no_words(_: Row) -> str:
     return ""
 
@@ -124,6 +128,7 @@ class JobKind:
         events: the operation that reads the job's own log, where there is one.
         event_lines: the lines in that operation's answer, oldest first.
         manifest: the job's result as small JSON.
+        secret_fields: fields of a row that hold secrets, and so never leave in an error.
         secret_arguments: arguments that never count into the fingerprint, at any depth.
         inputs: what of a specification tells one intention from another. It leaves out where a file lies on this
             machine when a digest of its content is given beside it.
@@ -159,12 +164,23 @@ class JobKind:
     over: Collection[JobState] = _FINAL
     events: Callable[[str], Operation[Any]] | None = None
     event_lines: Callable[[Any], Sequence[JobEvent]] = lambda answer: ()
+    secret_fields: Collection[str] = ()
     secret_arguments: Collection[str] = ()
     inputs: Callable[[Spec], Spec] = lambda spec: spec
 
     def fingerprint(self, spec: Spec) -> str:
         """A digest of what a specification wants, the same for the same intention."""
         return fingerprint(self.name, self.inputs(spec), ignored=self.secret_arguments)
+
+    def outline(self, row: Row) -> dict[str, Any]:
+        """The short, plain facts of a row, without secrets: what an error may carry about its job."""
+        return {
+            name: value
+            for name, value in row.items()
+            if name not in self.secret_fields
+            and (value is None or isinstance(value, bool | int | float | str))
+            and len(str(value)) <= _OUTLINE_LENGTH
+        }
 
     def status(self, row: Row, job_id: str | None = None) -> JobStatus:
         """What a row of the API says, in the words that all kinds share.

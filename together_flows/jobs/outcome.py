@@ -75,14 +75,14 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
         raise JobCancelled(
             f"The {kind.noun} {reference.id} was cancelled, and not by this task.",
             reference=str(reference),
-            status=full.row,
+            status=kind.outline(full.row),
             mend=f"Find out who did it; clearing the task submits a new one. {page}",
         )
     words = (yield from _words(kind, full)) or "the API gives no reason"
     raise JobFailed(
         f"The {kind.noun} {reference.id} ended as {full.raw}: {words}.".replace("..", "."),
         reference=str(reference),
-        status=full.row,
+        status=kind.outline(full.row),
         mend=f"{_what_is_left_of_it(kind, last)} a retry submits a new one. {page}",
         retryable=not kind.lasting(full.row),
     )

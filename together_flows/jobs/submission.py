@@ -59,6 +59,7 @@ class SubmissionPolicy:
         on_unknown: what to do where a lost job cannot be looked for: `"fail"`, or `"create"` and perhaps pay twice.
         settle: seconds after a lost answer within which a created job must show up in the list.
         replace: start again, whatever the record says.
+        keep_ended: a job that has ended without success is adopted all the same, because what it left is still of use.
         estimated_usd: what a new job is estimated to cost, in US dollars, to be kept with its record.
     """
 
@@ -67,6 +68,7 @@ class SubmissionPolicy:
     on_unknown: OnUnknown = "fail"
     settle: float = 30.0
     replace: bool = False
+    keep_ended: bool = False
     estimated_usd: float | None = None
 
 
@@ -123,8 +125,10 @@ def decide(record: JobRecord | None, inputs: str, policy: SubmissionPolicy) -> D
         return LookFor(then_end=bool(again))
     if again:
         return Create(ends=record.id, why=again)
-    if record.job_state in _DEAD:
-        return Create(why=f"the job before ended as {record.job_state}")
+    if record.job_state in _DEAD and not policy.keep_ended:
+        # One that was told to end may not have: it is told once more, which does no harm.
+        ends = record.id if record.job_state is JobState.CANCELLED else None
+        return Create(ends, why=f"the job before ended as {record.job_state}")
     return Adopt(across_clear=policy.generation > record.generation)
 
 
@@ -165,7 +169,7 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
     decision = decide(record, inputs, policy)
     if isinstance(decision, Adopt):
         assert record is not None
-        instead = yield from _instead_of_adopting(kind, record, decision)
+        instead = yield from _instead_of_adopting(kind, record, decision, policy)
         if instead is None:
             return (yield from _adopt(record, policy, decision))
         decision = instead
@@ -200,11 +204,15 @@ def _look_for(kind: JobKind, record: JobRecord, spec: Spec, policy: SubmissionPo
     return (yield from look_for(kind, record, spec, settle=policy.settle, may_pay_twice=may_pay_twice))
 
 
-def _instead_of_adopting(kind: JobKind, record: JobRecord, decision: Adopt) -> Steps[Create | None]:
+def _instead_of_adopting(
+    kind: JobKind, record: JobRecord, decision: Adopt, policy: SubmissionPolicy
+) -> Steps[Create | None]:
     """What to do because the recorded job is of no use any more; `None` while it is."""
     status = yield from look(kind, record.reference.id)
     if status is None:
         return Create(why=f"{record.reference} does not exist any more")
+    if policy.keep_ended and status.state.is_final:
+        return None
     ends = None if status.state in kind.over else record.id
     if status.state in (JobState.FAILED, JobState.EXPIRED):
         return Create(ends, why=f"{record.reference} has ended as {status.raw}")

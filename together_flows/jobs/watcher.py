@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from together_flows.errors import AnswerInvalid, TogetherError
+from together_flows.errors import AnswerInvalid, ApiError, ConnectionFailed, TogetherError
 from together_flows.jobs.kind import JobKind, kind_named
 from together_flows.jobs.model import JobReference, JobStatus, Row
 from together_flows.jobs.steps import Clock, SystemClock
@@ -180,7 +181,12 @@ class JobWatcher:
             answer, size = await self._client.send_measured(poll.kind.list_all().untyped())
             rows: dict[str, Row | TogetherError] = await _pick(poll.kind, answer, wanted, size)
         except TogetherError as error:
-            return dict.fromkeys(wanted, error)
+            if isinstance(error, ApiError | ConnectionFailed) and error.retryable:
+                return dict.fromkeys(wanted, error)
+            # A list that is malformed or refused says nothing of the jobs; each is asked for by itself.
+            _LOGGER.warning("The list of %s jobs is of no use: %s", poll.kind.name, error)
+            poll.list_bytes, poll.reads_since_list = math.inf, 0
+            return {}
         poll.list_bytes, poll.reads_since_list, poll.listed_at = float(size), 0, self._clock.now()
         return rows
 

@@ -8,13 +8,13 @@ until it is stopped is ended, because Prefect does not retry a run that has cras
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from uuid import UUID
 
 import anyio
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
+from together_flows.client import AsyncTogether
 from together_flows.jobs import JobRecord, JobReference, JobStore, kind_named
 from together_flows.jobs.steps import Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
@@ -68,7 +68,10 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
         wanted = is_wanted(owner.flow_run_id) if kept else None
         with account.get_client() as client:
             for record, store, key in kept:
-                run(settlement(record, wanted=wanted), client=client, store=store, key=key, log=log)
+                try:  # one that cannot be ended must not keep the others from it
+                    run(settlement(record, wanted=wanted), client=client, store=store, key=key, log=log)
+                except Exception as error:
+                    log(_NOT_HERE.format(error=error), "error")
     except Exception as error:  # the interruption is what the caller must hear of
         log(_NOT_HERE.format(error=error), "error")
 
@@ -76,14 +79,20 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
 async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
     """The same as `settle`, on the event loop, all jobs at once, and shielded from being cancelled again."""
     log = run_logger()
+
+    async def settle_one(steps: Steps[None], client: AsyncTogether, store: JobStore, key: str) -> None:
+        try:  # one that cannot be ended must not keep the others from it
+            await arun(steps, client=client, store=store, key=key, log=log)
+        except Exception as error:
+            log(_NOT_HERE.format(error=error), "error")
+
     with anyio.move_on_after(_LONGEST, shield=True):
         try:
             kept = await anyio.to_thread.run_sync(found)
             wanted = await anyio.to_thread.run_sync(is_wanted, owner.flow_run_id) if kept else None
             async with account.get_async_client() as client, anyio.create_task_group() as group:
                 for record, store, key in kept:
-                    steps = settlement(record, wanted=wanted)
-                    group.start_soon(partial(arun, steps, client=client, store=store, key=key, log=log))
+                    group.start_soon(settle_one, settlement(record, wanted=wanted), client, store, key)
         except Exception as error:  # the interruption is what the caller must hear of
             log(_NOT_HERE.format(error=error), "error")
 

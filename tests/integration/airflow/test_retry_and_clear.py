@@ -59,6 +59,10 @@ def job_of(deferral: Deferral) -> str:
     return reference.partition(":")[2]
 
 
+class Death(BaseException):
+    """What no code gets to handle."""
+
+
 def test_a_retry_adopts_the_job_of_the_attempt_before(slow: Emulator, file_id: str) -> None:
     task = fine_tune(file_id)
     first = task.run()
@@ -132,9 +136,6 @@ def test_a_clear_of_a_failed_task_adopts_its_job_that_lives_on(slow: Emulator, f
 
 
 def test_a_clear_after_a_process_died_while_it_waited_adopts_its_job(slow: Emulator, file_id: str) -> None:
-    class Death(BaseException):
-        """What no code gets to handle."""
-
     class Dying(TogetherFineTuneOperator):
         def _wait_policy(self, attempt: object) -> WaitPolicy:
             raise Death
@@ -147,6 +148,21 @@ def test_a_clear_after_a_process_died_while_it_waited_adopts_its_job(slow: Emula
     task.clear()
     assert job_of(task.run()) == reference.partition(":")[2]
     assert created(slow) == 1
+
+
+def test_a_clear_after_a_process_died_when_it_had_been_resumed_adopts_its_job(emulator: Emulator, file_id: str) -> None:
+    class Dying(TogetherFineTuneOperator):
+        def _finish(self, attempt: object, outcomes: object) -> None:
+            raise Death
+
+    task = Task(lambda: Dying(task_id="task", training_file=file_id, model=MODEL, deferrable=True))
+    deferral = task.run()
+    with pytest.raises(Death):
+        task.resume(deferral, deferral.event())
+    task.make = fine_tune(file_id).make
+    task.clear()
+    assert task.finish()["id"] == job_of(deferral)
+    assert created(emulator) == 1
 
 
 @pytest.mark.parametrize(("on_clear", "jobs"), [("reattach", 1), ("rerun", 2)])

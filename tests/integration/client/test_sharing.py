@@ -40,6 +40,8 @@ def test_each_loop_has_its_own_client_and_closes_it_at_its_end() -> None:
         await asyncio.gather(*(client.send(files.list()) for _ in range(3)))
         assert not client.closed
 
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()  # what other tests have left is no concern of this one
     with scripted(lambda asked: EMPTY_LIST) as server, warnings.catch_warnings():
         warnings.simplefilter("error")  # an unclosed connection would warn
         asyncio.run(main(server.url))

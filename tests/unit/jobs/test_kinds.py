@@ -293,3 +293,8 @@ def test_what_a_job_wrote_is_kept_in_the_manifest_as_far_as_it_fits() -> None:
     assert manifest["outputs"] == {"label": "bus"}
     assert manifest["outputs_left_out"] == 1
     assert "outputs_left_out" not in kind.manifest({**specimen.row, "outputs": {"label": "bus"}})
+
+
+def test_an_error_carries_the_facts_of_a_job_and_none_of_its_secrets() -> None:
+    row = {"cluster_id": "c-1", "status": "Degraded", "kube_config": "secret", "volumes": [{"volume_id": "v"}]}
+    assert kind_named("cluster").outline(row) == {"cluster_id": "c-1", "status": "Degraded"}

@@ -274,3 +274,23 @@ def test_what_a_job_was_estimated_to_cost_comes_back_with_its_result() -> None:
     adopted = process.drive(submission(kind, SPEC, SubmissionPolicy()))
     status = kind.status(remote.row(remote.jobs[record.id or ""]))
     assert process.drive(conclude(kind, adopted.reference, Done(status)))["estimated_price_usd"] == 4.25
+
+
+def test_a_job_that_was_told_to_end_and_did_not_is_ended_before_the_next_is_submitted() -> None:
+    remote, records = Remote(), {}
+    old = submit(remote, records)
+    records["task"] = replace(
+        records["task"], phase=Phase.ENDED, outcome=TaskOutcome.FAILED, job_state=JobState.CANCELLED
+    )
+    new = submit(remote, records)
+    assert remote.cancelled == [old.id]
+    assert remote.running() == [new.id]
+
+
+@pytest.mark.parametrize("told", [None, JobState.EXPIRED])
+def test_an_ended_job_whose_results_are_still_of_use_is_adopted(told: JobState | None) -> None:
+    remote, records = Remote(), {}
+    old = submit(remote, records)
+    remote.finish(old.id or "", "error")
+    records["task"] = replace(records["task"], phase=Phase.ENDED, outcome=TaskOutcome.FAILED, job_state=told)
+    assert submit(remote, records, keep_ended=True).id == old.id

@@ -464,3 +464,13 @@ async def test_reads_of_big_rows_are_weighed_against_the_list() -> None:
     clock.at[clock.time + 600] = account.finish
     await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in (1, 2)))
     assert account.sent["batches.list"] <= 3  # the list is large for what is asked
+
+
+async def test_a_list_that_a_strangers_row_has_spoiled_does_not_spoil_the_waits() -> None:
+    account, clock = Account(5), VirtualClock()
+    account.rows["stranger"] = {"status": "COMPLETED"}  # type: ignore[assignment] # a row without an id
+    watcher = watcher_of(account, clock)
+    clock.at[clock.time + 60] = account.finish
+    ends = await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in range(5)))
+    assert all(isinstance(end, Done) for end in ends)
+    assert account.sent["batches.retrieve"] > 0
