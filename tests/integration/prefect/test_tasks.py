@@ -164,7 +164,9 @@ async def test_fifty_waits_cost_list_calls_and_one_last_look_each(emulator: Emul
         before = emulator.counts()["requests"].get("GET /fine-tunes/{id}", 0)
         results = await tp.await_many(BLOCK, [f"fine_tune:{job.id}" for job in jobs], **QUICK)
         reads = emulator.counts()["requests"]["GET /fine-tunes/{id}"] - before
-        assert reads <= 60, "each job is read once at its end; the looks on the way are list calls"
+        # Each job is read once at its end. The looks on the way are list calls, but for the last few jobs that are
+        # left, which are cheaper to read one by one.
+        assert reads < 2 * len(jobs)
         return results
 
     results = await many()
