@@ -126,14 +126,14 @@ class JobAttempt:
 
     def creates(self, specs: Sequence[Spec]) -> list[int]:
         """Positions of the specifications for which a new job will be submitted, as far as can be told beforehand."""
-        from together_flows.jobs.submission import Create, Resume, decide
+        from together_flows.jobs.submission import submits_new
 
         policy = replace(self._policy, keep_ended=self._has_following_round)
-
-        def decision(index: int, spec: Spec) -> Any:
-            return decide(self.store.load(self._key(index)), self.kind.fingerprint(spec), policy)
-
-        return [index for index, spec in enumerate(specs) if isinstance(decision(index, spec), Create | Resume)]
+        return [
+            index
+            for index, spec in enumerate(specs)
+            if submits_new(self.store.load(self._key(index)), self.kind.fingerprint(spec), policy)
+        ]
 
     def submit(
         self, specs: Sequence[Spec], *, again: Collection[int] = (), estimates: Mapping[int, float] | None = None

@@ -39,7 +39,7 @@ from together_flows.jobs import (
 from together_flows.jobs.ending import look
 from together_flows.jobs.pricing import batch_price
 from together_flows.jobs.record import Phase
-from together_flows.jobs.submission import Create, Resume, decide
+from together_flows.jobs.submission import submits_new
 from together_flows.jobs.waiting import waiting
 
 __all__ = ["BatchWishes", "default_state", "raise_for_failed_rows", "run_batch"]
@@ -255,7 +255,7 @@ class _Work:
 
     def _is_new(self, key: str, spec: Mapping[str, Any]) -> bool:
         policy = SubmissionPolicy(replace=self.wishes.again)
-        return isinstance(decide(self.store.load(key), _KIND.fingerprint(spec), policy), Create | Resume)
+        return submits_new(self.store.load(key), _KIND.fingerprint(spec), policy)
 
     def _price(self, spec: Mapping[str, Any]) -> PriceEstimate:
         report = validate(spec["input_path"], purpose="batch-api")

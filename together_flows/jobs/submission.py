@@ -42,6 +42,7 @@ __all__ = [
     "killed_by_the_clear",
     "submission",
     "submit_once",
+    "submits_new",
 ]
 
 OnClear: TypeAlias = Literal["auto", "reattach", "rerun"]
@@ -130,6 +131,17 @@ def decide(record: JobRecord | None, inputs: str, policy: SubmissionPolicy) -> D
         ends = record.id if record.job_state is JobState.CANCELLED else None
         return Create(ends, why=f"the job before ended as {record.job_state}")
     return Adopt(across_clear=policy.generation > record.generation)
+
+
+def submits_new(record: JobRecord | None, inputs: str, policy: SubmissionPolicy) -> bool:
+    """Whether a new job will be paid for, as far as the record tells. One that runs already is not held to a budget.
+
+    Args:
+        record: what the attempt before left; `None` if there was none.
+        inputs: fingerprint of this attempt's inputs.
+        policy: the caller's wishes.
+    """
+    return isinstance(decide(record, inputs, policy), Create | Resume)
 
 
 def _why_again(record: JobRecord, inputs: str, policy: SubmissionPolicy) -> str:

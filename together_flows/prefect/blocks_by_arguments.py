@@ -8,13 +8,8 @@ from prefect.types import SecretDict
 from pydantic import Field, SecretStr
 
 from together_flows.prefect.blocks import TogetherJobBlock
-from together_flows.prefect.tasks.clusters import ClusterArguments, cluster_spec
-from together_flows.prefect.tasks.deployments import DeploymentArguments, deployment_spec
-from together_flows.prefect.tasks.queue_jobs import QueueArguments, queue_spec
+from together_flows.prefect.submitting import given
 from together_flows.prefect.tasks.rl_operations import RLOperationArguments, rl_operation_spec
-from together_flows.prefect.tasks.rl_sessions import RLSessionArguments, rl_session_spec
-from together_flows.prefect.tasks.shared_volumes import SharedVolumeArguments, shared_volume_spec
-from together_flows.prefect.tasks.videos import VideoArguments, video_spec
 
 __all__ = [
     "ClusterJob",
@@ -27,7 +22,17 @@ __all__ = [
 ]
 
 
-class DeploymentJob(TogetherJobBlock):
+class _FromArguments:
+    """For blocks whose arguments are the specification as they stand. No block itself, so that none is registered."""
+
+    arguments: dict[str, Any]
+
+    def spec(self) -> dict[str, Any]:
+        """The arguments of the job's creation."""
+        return given(self.arguments)
+
+
+class DeploymentJob(_FromArguments, TogetherJobBlock):
     """A deployment; the job is "done" when it is ready. It bills until `stop_container`.
 
     Attributes:
@@ -44,7 +49,7 @@ class DeploymentJob(TogetherJobBlock):
 
     def spec(self) -> dict[str, Any]:
         """The arguments of the job's creation."""
-        spec = deployment_spec(cast(DeploymentArguments, self.arguments))
+        spec = super().spec()
         if self.secret_environment is None:
             return spec
         hidden = [
@@ -54,7 +59,7 @@ class DeploymentJob(TogetherJobBlock):
         return {**spec, "environment_variables": [*spec.get("environment_variables", ()), *hidden]}
 
 
-class ClusterJob(TogetherJobBlock):
+class ClusterJob(_FromArguments, TogetherJobBlock):
     """A GPU cluster; the job is "done" when it is ready. It bills until `delete_cluster`.
 
     Attributes:
@@ -67,12 +72,8 @@ class ClusterJob(TogetherJobBlock):
 
     arguments: dict[str, Any] = Field(default_factory=dict, description="What is wanted.")
 
-    def spec(self) -> dict[str, Any]:
-        """The arguments of the job's creation."""
-        return cluster_spec(cast(ClusterArguments, self.arguments))
 
-
-class SharedVolumeJob(TogetherJobBlock):
+class SharedVolumeJob(_FromArguments, TogetherJobBlock):
     """A volume for clusters. It holds data and so bills until a person deletes it.
 
     Attributes:
@@ -85,12 +86,8 @@ class SharedVolumeJob(TogetherJobBlock):
 
     arguments: dict[str, Any] = Field(default_factory=dict, description="What is wanted.")
 
-    def spec(self) -> dict[str, Any]:
-        """The arguments of the job's creation."""
-        return shared_volume_spec(cast(SharedVolumeArguments, self.arguments))
 
-
-class VideoJob(TogetherJobBlock):
+class VideoJob(_FromArguments, TogetherJobBlock):
     """A video.
 
     Attributes:
@@ -103,12 +100,8 @@ class VideoJob(TogetherJobBlock):
 
     arguments: dict[str, Any] = Field(default_factory=dict, description="What is wanted.")
 
-    def spec(self) -> dict[str, Any]:
-        """The arguments of the job's creation."""
-        return video_spec(cast(VideoArguments, self.arguments))
 
-
-class QueueJob(TogetherJobBlock):
+class QueueJob(_FromArguments, TogetherJobBlock):
     """A job in the queue of a deployment.
 
     Attributes:
@@ -121,12 +114,8 @@ class QueueJob(TogetherJobBlock):
 
     arguments: dict[str, Any] = Field(default_factory=dict, description="What is wanted.")
 
-    def spec(self) -> dict[str, Any]:
-        """The arguments of the job's creation."""
-        return queue_spec(cast(QueueArguments, self.arguments))
 
-
-class RLSessionJob(TogetherJobBlock):
+class RLSessionJob(_FromArguments, TogetherJobBlock):
     """A training session; the job is "done" when it runs. It bills until `stop_rl_session`.
 
     Attributes:
@@ -138,10 +127,6 @@ class RLSessionJob(TogetherJobBlock):
     kind: ClassVar[str] = "rl_session"
 
     arguments: dict[str, Any] = Field(default_factory=dict, description="What is wanted.")
-
-    def spec(self) -> dict[str, Any]:
-        """The arguments of the job's creation."""
-        return rl_session_spec(cast(RLSessionArguments, self.arguments))
 
 
 class RLOperationJob(TogetherJobBlock):

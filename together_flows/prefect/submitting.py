@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from together_flows.client import async_client_for, client_for
 from together_flows.jobs import (
@@ -22,7 +23,7 @@ from together_flows.jobs import (
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import Spec
 from together_flows.jobs.steps import Load, Log, Steps
-from together_flows.jobs.submission import Create, OnUnknown, Resume, decide, submission
+from together_flows.jobs.submission import OnUnknown, submission, submits_new
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_under, settle
@@ -30,7 +31,7 @@ from together_flows.prefect.records import key_of, store_of
 from together_flows.prefect.secret_arguments import with_secrets
 from together_flows.prefect.view import announce, ashow_link, run_logger, show_link
 
-__all__ = ["Job", "Money", "asubmit", "page_for", "submit"]
+__all__ = ["Job", "Money", "asubmit", "given", "page_for", "submit"]
 
 #: A submitted job as a task returns it: `reference` (`kind:id`), `kind`, `id` and `url`, its page.
 Job = dict[str, str]
@@ -47,6 +48,11 @@ class Money:
 
     budget: float
     price: Callable[[Spec], Steps[PriceEstimate]]
+
+
+def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that were given: `None` means "not given", as everywhere."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class _Intention:
     def _check_budget(self, money: Money, policy: SubmissionPolicy) -> Steps[float | None]:
         """Stop before money is spent. A job that was submitted already is not stopped by its own price."""
         record: JobRecord | None = yield Load()
-        if not isinstance(decide(record, self.kind.fingerprint(self.spec), policy), Create | Resume):
+        if not submits_new(record, self.kind.fingerprint(self.spec), policy):
             return None
         estimate = yield from money.price(self.spec)
         yield Log(f"Estimated price: ${estimate.usd:.2f} ({estimate.basis}); budget ${money.budget:.2f}.", "info")

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.endings import aend, end
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.until_stopped import aended_afterwards, aready, ended_afterwards, ready
 from together_flows.prefect.waits import POLL_INTERVAL, reference_of
 
@@ -23,7 +23,6 @@ __all__ = [
     "adelete_cluster",
     "asubmit_cluster",
     "cluster",
-    "cluster_spec",
     "create_cluster",
     "delete_cluster",
     "submit_cluster",
@@ -57,13 +56,13 @@ def submit_cluster(credentials: TogetherCredentials | str, **arguments: Unpack[C
         credentials: name of the credentials block, or the block.
         arguments: see `ClusterArguments`.
     """
-    return submit("cluster", cluster_spec(arguments), credentials)
+    return submit("cluster", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
 async def asubmit_cluster(credentials: TogetherCredentials | str, **arguments: Unpack[ClusterArguments]) -> Job:
     """The same as `submit_cluster`, on the event loop."""
-    return await asubmit("cluster", cluster_spec(arguments), credentials)
+    return await asubmit("cluster", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -164,7 +163,3 @@ async def acluster(
     started = await acreate_cluster(credentials, wait_timeout=wait_timeout, poll_interval=poll_interval, **arguments)
     async with aended_afterwards(credentials, started, adelete_cluster):
         yield started
-
-
-def cluster_spec(arguments: ClusterArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}

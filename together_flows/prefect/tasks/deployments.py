@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.endings import aend, end
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.until_stopped import aended_afterwards, aready, ended_afterwards, ready
 from together_flows.prefect.waits import POLL_INTERVAL, reference_of
 
@@ -24,7 +24,6 @@ __all__ = [
     "asubmit_deployment",
     "container",
     "deploy_container",
-    "deployment_spec",
     "stop_container",
     "submit_deployment",
 ]
@@ -66,13 +65,13 @@ def submit_deployment(credentials: TogetherCredentials | str, **arguments: Unpac
         credentials: name of the credentials block, or the block.
         arguments: see `DeploymentArguments`.
     """
-    return submit("deployment", deployment_spec(arguments), credentials)
+    return submit("deployment", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
 async def asubmit_deployment(credentials: TogetherCredentials | str, **arguments: Unpack[DeploymentArguments]) -> Job:
     """The same as `submit_deployment`, on the event loop."""
-    return await asubmit("deployment", deployment_spec(arguments), credentials)
+    return await asubmit("deployment", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -172,7 +171,3 @@ async def acontainer(
     started = await adeploy_container(credentials, wait_timeout=wait_timeout, poll_interval=poll_interval, **arguments)
     async with aended_afterwards(credentials, started, astop_container):
         yield started
-
-
-def deployment_spec(arguments: DeploymentArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}

@@ -16,7 +16,7 @@ from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.endings import aend, end
 from together_flows.prefect.lineage import amaterialized, endpoint_asset, materialized, model_asset
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, Money, asubmit, submit
+from together_flows.prefect.submitting import Job, Money, asubmit, given, submit
 from together_flows.prefect.tasks.until_stopped import aended_afterwards, aready, ended_afterwards, ready
 from together_flows.prefect.waits import POLL_INTERVAL, reference_of
 
@@ -222,7 +222,7 @@ async def aendpoint(
 
 
 def endpoint_spec(arguments: EndpointArguments) -> dict[str, Any]:
-    spec: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+    spec: dict[str, Any] = given(arguments)
     fewest, most = spec.pop("min_replicas", 1), spec.pop("max_replicas", 1)
     return {**spec, "autoscaling": {"min_replicas": fewest, "max_replicas": max(fewest, most)}}
 

@@ -17,7 +17,7 @@ from together_flows.jobs.archive import named_by_content
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
 from together_flows.prefect.lineage import amaterialized, file_asset, materialized, model_asset
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, Money, asubmit, submit
+from together_flows.prefect.submitting import Job, Money, asubmit, given, submit
 from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
 from together_flows.prefect.waits import POLL_INTERVAL
 
@@ -205,7 +205,7 @@ def _model(ft_id: str, checkpoint: str | None, step: int | None) -> Any:
 
 
 def fine_tune_spec(arguments: FineTuneArguments) -> dict[str, Any]:
-    spec = {name: value for name, value in arguments.items() if value is not None}
+    spec = given(arguments)
     if secrets := {"wandb_api_key", "hf_api_token"} & spec.keys():
         raise ArgumentInvalid(
             f"{', '.join(sorted(secrets))} must not be a parameter of a task, because parameters are shown.",

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.lineage import amaterialized, materialized, model_asset
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
 from together_flows.prefect.waits import POLL_INTERVAL
 
@@ -39,7 +39,7 @@ def submit_model_upload(credentials: TogetherCredentials | str, **arguments: Unp
         credentials: name of the credentials block, or the block; its `hf_token` is used.
         arguments: those of `together_flows.api.models.upload`.
     """
-    return submit("model_upload", _spec(arguments), credentials)
+    return submit("model_upload", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -47,7 +47,7 @@ async def asubmit_model_upload(
     credentials: TogetherCredentials | str, **arguments: Unpack[ModelUploadArguments]
 ) -> Job:
     """The same as `submit_model_upload`, on the event loop."""
-    return await asubmit("model_upload", _spec(arguments), credentials)
+    return await asubmit("model_upload", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -85,10 +85,6 @@ async def aupload_model(
     uploaded = await await_for_job(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
     await amaterialized(_asset(uploaded), upstream=(), facts={"source": uploaded["source"]})
     return uploaded
-
-
-def _spec(arguments: ModelUploadArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _asset(uploaded: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
 from together_flows.prefect.waits import POLL_INTERVAL
 
@@ -18,7 +18,6 @@ __all__ = [
     "QueueArguments",
     "arun_queue_job",
     "asubmit_queue_job",
-    "queue_spec",
     "run_queue_job",
     "submit_queue_job",
 ]
@@ -50,13 +49,13 @@ def submit_queue_job(credentials: TogetherCredentials | str, **arguments: Unpack
         credentials: name of the credentials block, or the block.
         arguments: see `QueueArguments`.
     """
-    return submit("queue", queue_spec(arguments), credentials)
+    return submit("queue", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
 async def asubmit_queue_job(credentials: TogetherCredentials | str, **arguments: Unpack[QueueArguments]) -> Job:
     """The same as `submit_queue_job`, on the event loop."""
-    return await asubmit("queue", queue_spec(arguments), credentials)
+    return await asubmit("queue", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -99,7 +98,3 @@ async def arun_queue_job(
     """The same as `run_queue_job`, on the event loop."""
     job = await asubmit_queue_job(credentials, **arguments)
     return await await_for_job(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
-
-
-def queue_spec(arguments: QueueArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.endings import aend, end
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.until_stopped import aended_afterwards, aready, ended_afterwards, ready
 from together_flows.prefect.waits import POLL_INTERVAL, reference_of
 
@@ -23,7 +23,6 @@ __all__ = [
     "astop_rl_session",
     "asubmit_rl_session",
     "rl_session",
-    "rl_session_spec",
     "start_rl_session",
     "stop_rl_session",
     "submit_rl_session",
@@ -50,13 +49,13 @@ def submit_rl_session(credentials: TogetherCredentials | str, **arguments: Unpac
         credentials: name of the credentials block, or the block.
         arguments: see `RLSessionArguments`.
     """
-    return submit("rl_session", rl_session_spec(arguments), credentials)
+    return submit("rl_session", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
 async def asubmit_rl_session(credentials: TogetherCredentials | str, **arguments: Unpack[RLSessionArguments]) -> Job:
     """The same as `submit_rl_session`, on the event loop."""
-    return await asubmit("rl_session", rl_session_spec(arguments), credentials)
+    return await asubmit("rl_session", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -158,7 +157,3 @@ async def arl_session(
     started = await astart_rl_session(credentials, wait_timeout=wait_timeout, poll_interval=poll_interval, **arguments)
     async with aended_afterwards(credentials, started, astop_rl_session):
         yield started
-
-
-def rl_session_spec(arguments: RLSessionArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}

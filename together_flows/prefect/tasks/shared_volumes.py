@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
 from together_flows.prefect.waits import POLL_INTERVAL
 
@@ -18,7 +18,6 @@ __all__ = [
     "acreate_shared_volume",
     "asubmit_shared_volume",
     "create_shared_volume",
-    "shared_volume_spec",
     "submit_shared_volume",
 ]
 
@@ -39,7 +38,7 @@ def submit_shared_volume(credentials: TogetherCredentials | str, **arguments: Un
         credentials: name of the credentials block, or the block.
         arguments: see `SharedVolumeArguments`.
     """
-    return submit("shared_volume", shared_volume_spec(arguments), credentials)
+    return submit("shared_volume", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -47,7 +46,7 @@ async def asubmit_shared_volume(
     credentials: TogetherCredentials | str, **arguments: Unpack[SharedVolumeArguments]
 ) -> Job:
     """The same as `submit_shared_volume`, on the event loop."""
-    return await asubmit("shared_volume", shared_volume_spec(arguments), credentials)
+    return await asubmit("shared_volume", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -90,7 +89,3 @@ async def acreate_shared_volume(
     """The same as `create_shared_volume`, on the event loop."""
     job = await asubmit_shared_volume(credentials, **arguments)
     return await await_for_job(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
-
-
-def shared_volume_spec(arguments: SharedVolumeArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}

@@ -15,7 +15,7 @@ from together_flows.client import download_signed
 from together_flows.errors import AnswerInvalid
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.submitting import Job, asubmit, submit
+from together_flows.prefect.submitting import Job, asubmit, given, submit
 from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
 from together_flows.prefect.waits import POLL_INTERVAL
 
@@ -25,7 +25,6 @@ __all__ = [
     "asubmit_video",
     "make_video",
     "submit_video",
-    "video_spec",
 ]
 
 
@@ -60,13 +59,13 @@ def submit_video(credentials: TogetherCredentials | str, **arguments: Unpack[Vid
         credentials: name of the credentials block, or the block.
         arguments: see `VideoArguments`.
     """
-    return submit("video", video_spec(arguments), credentials)
+    return submit("video", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
 async def asubmit_video(credentials: TogetherCredentials | str, **arguments: Unpack[VideoArguments]) -> Job:
     """The same as `submit_video`, on the event loop."""
-    return await asubmit("video", video_spec(arguments), credentials)
+    return await asubmit("video", given(arguments), credentials)
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -112,10 +111,6 @@ async def amake_video(
     job = await asubmit_video(credentials, **arguments)
     made = await await_for_job(credentials, job, wait_timeout=wait_timeout, poll_interval=poll_interval)
     return await anyio.to_thread.run_sync(_with_file, made, output_path)
-
-
-def video_spec(arguments: VideoArguments) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _with_file(made: dict[str, Any], output_path: str | None) -> dict[str, Any]:
