@@ -15,14 +15,14 @@ def main() -> int:
     initdb()
     from dags_examples.airflow.fine_tune_pipeline import dag
 
-    _register(dag)
+    register(dag)
     run = dag.test(run_conf=params)
     for task in sorted(run.get_task_instances(), key=lambda task: task.end_date.timestamp() if task.end_date else 0.0):
         print(f"task {task.task_id}: {task.state}", flush=True)
     return 0 if run.state == "success" else 1
 
 
-def _register(dag: object) -> None:
+def register(dag: object) -> None:
     """Write the DAG into Airflow's database, as its DAG processor does."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db

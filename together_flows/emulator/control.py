@@ -52,7 +52,7 @@ async def job_page(request: Request, kind: str, job_id: str) -> Response:
         return refuse(_no_job(world, kind, job_id), nested)
     facts = msgspec.json.format(msgspec.json.encode(_view(world, table, job)), indent=2).decode()
     title = f"{kind} {job_id}"
-    return HTMLResponse(_JOB_PAGE.format(title=html.escape(title), facts=html.escape(facts)))
+    return HTMLResponse(_JOB_PAGE.format(style=_STYLE, title=html.escape(title), facts=html.escape(facts)))
 
 
 @router.post("/_emulator/jobs/{kind}/{job_id}")
@@ -128,6 +128,7 @@ async def page(request: Request) -> Response:
     numbers = msgspec.json.format(msgspec.json.encode(_counts(world)), indent=2).decode()
     return HTMLResponse(
         _PAGE.format(
+            style=_STYLE,
             base=html.escape(base),
             speed=f"{world.clock.speed:g}",
             key=html.escape(world.api_key),
@@ -174,10 +175,12 @@ def _view(world: World, table: JobTable[Any], job: Job) -> dict[str, Any]:
     }
 
 
+_STYLE = """<style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto; padding: 0 1rem }
+pre { background: #8881; padding: 1rem; overflow: auto }</style>"""
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Together API emulator</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto; padding: 0 1rem }}
-pre {{ background: #8881; padding: 1rem; overflow: auto }}</style></head><body>
+{style}</head><body>
 <h1>Together API emulator</h1>
 <p><strong>This is an emulator.</strong> No model runs here, nothing is billed, no request leaves this machine.
 Its clock runs {speed} times as fast as yours.</p>
@@ -193,8 +196,7 @@ export TOGETHER_API_KEY={key}</pre>
 
 _JOB_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>{title}</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 3rem auto; padding: 0 1rem }}
-pre {{ background: #8881; padding: 1rem; overflow: auto }}</style></head><body>
+{style}</head><body>
 <h1>{title}</h1>
 <p><strong>This is an emulator.</strong> Nothing here is real or billed. <a href="/">What it is.</a></p>
 <pre>{facts}</pre>

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dags_examples.demo.airflow_run import register
+
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.sdk import DAG
@@ -48,22 +50,7 @@ def run_in_process(dag: DAG, conf: Mapping[str, object], log: Callable[[], str])
         conf: values for its params.
         log: what was written since it was called last.
     """
-    _register(dag)
+    register(dag)
     run = dag.test(run_conf=dict(conf) or None)
     states = {task.task_id: str(task.state) for task in run.get_task_instances()}
     return FinishedRun(state=str(run.state), states=states, log=log(), _run=run)
-
-
-def _register(dag: DAG) -> None:
-    """Write the DAG into the database, as the DAG processor does with what it finds in its folder."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        DagBundlesManager().sync_bundles_to_db(session=session)
-        session.commit()
-        update_dag_parsing_results_in_db(
-            "dags-folder", None, [LazyDeserializedDAG.from_dag(dag)], {}, None, set(), session=session
-        )
