@@ -38,6 +38,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         body: the body that goes with `status`; by default the group's own error.
         headers: headers that are added to the answer.
         delay: real seconds before anything else.
+        linger: real seconds between the effect and the answer.
         drop: close the connection without an answer, before or after the effect.
         duplicate: the request takes effect twice, as when a proxy repeats it; the second answer is sent.
         truncate: send only so many bytes of the body, then close the connection.
@@ -54,6 +55,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     body: Any = msgspec.UNSET
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     delay: float = 0.0
+    linger: float = 0.0
     drop: Literal["before", "after"] | None = None
     duplicate: bool = False
     truncate: int | None = None
@@ -114,6 +116,8 @@ async def suffer(fault: Fault, call: Call, handler: Handler, group: Group) -> Re
     if fault.drop == "before":
         return Cut(connections)
     answer = await _answer(fault, call, handler, group)
+    if fault.linger:
+        await asyncio.sleep(fault.linger)
     if fault.drop == "after":
         return Cut(connections)
     answer = _altered(fault, answer)

@@ -112,6 +112,15 @@ def test_a_late_request_times_out_and_holds_nobody_else_up(account: Account) -> 
     assert account.get("/files") == {"data": []}
 
 
+def test_an_answer_that_lingers_comes_after_the_effect(account: Account) -> None:
+    body = batch_body(account)
+    account.emulator.fault(method="POST", path="/batches", linger=30)
+    with pytest.raises(httpx2.ReadTimeout):
+        account.http.post("/batches", json=body, timeout=0.3)
+
+    assert account.emulator.counts()["created"]["batch"] == 1
+
+
 def test_keys_are_left_out_and_replaced_wherever_the_job_is_shown(account: Account) -> None:
     body = batch_body(account)
     alter = {"omit": ["id"], "replace": {"status": "NEW_STATUS"}}
