@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from together_flows.api import fine_tunes, hardware, models
 from together_flows.errors import BudgetExceeded, TogetherError
-from together_flows.jobs.model import Spec
+from together_flows.jobs.model import Row, Spec
 from together_flows.jobs.steps import Log, Send, Sleep, Steps
 
-__all__ = ["PriceEstimate", "batch_price", "check_budget", "endpoint_price", "fine_tune_price"]
+__all__ = [
+    "UNPRICED_BY_THE_HOUR",
+    "PriceEstimate",
+    "batch_price",
+    "check_budget",
+    "endpoint_price",
+    "fine_tune_price",
+    "hourly_usd",
+]
+
+#: What bills until it is stopped and has no price in the API, by kind, and what a person must know instead.
+UNPRICED_BY_THE_HOUR: Mapping[str, str] = {
+    "deployment": "The API lists no price of containers; Together's price page has it, by GPU and replica.",
+    "cluster": "The API lists no price of clusters; Together's price page has it, by GPU.",
+    "shared_volume": "The API lists no price of volumes; Together's price page has it, by TiB.",
+    "rl_session": "The API lists no price of training sessions; ask Together for yours.",
+}
 
 _ESTIMATED_FROM = (
     "training_file",
@@ -24,6 +40,7 @@ _ESTIMATED_FROM = (
     "from_checkpoint",
 )
 _NOT_YET = ("train_file_not_validated", "eval_file_not_validated")
+_ENDPOINT_COSTS_NOTHING = ("STOPPED", "ERROR", "FAILED")
 _LOOKS = 60
 _PAUSE = 2.0
 
@@ -103,8 +120,27 @@ def endpoint_price(spec: Spec, *, hours: float) -> Steps[PriceEstimate]:
     if cents is None:
         raise _no_price(f"The API tells no price of {wanted!r}.")
     replicas = int(_get(spec.get("autoscaling") or {}, "max_replicas") or 1)
-    usd = cents / 100 * 60 * hours * replicas
+    usd = _usd_an_hour(cents, replicas) * hours
     return PriceEstimate(usd, f"{replicas} replica(s) of {wanted} at {cents} cents a minute for {hours:g} h")
+
+
+def hourly_usd(jobs: Sequence[tuple[str, Row]]) -> Steps[list[float | None]]:
+    """Steps that tell what running jobs cost by the hour. At most one request serves them all.
+
+    An endpoint is priced with the fewest replicas that it keeps, which is what one that nobody uses costs: the API does
+    not tell how many serve at present.
+
+    Args:
+        jobs: of each job its kind's name and its full row, as the kind's `read` answers it.
+
+    Returns:
+        US dollars an hour for each job, in their order. `None` is "not known": the kind is paid for in another way, or
+        the API lists no price of it (`UNPRICED_BY_THE_HOUR` has the words), or would not tell it now.
+    """
+    cents: Mapping[str, float | None] = {}
+    if any(kind == "endpoint" and _serves(row) for kind, row in jobs):
+        cents = yield from _cents_by_hardware()
+    return [_endpoint_usd_an_hour(row, cents) if kind == "endpoint" else None for kind, row in jobs]
 
 
 def batch_price(
@@ -162,6 +198,36 @@ def check_budget(estimate: PriceEstimate, budget: float | None) -> None:
 def _no_price(problem: str) -> TogetherError:
     """What to raise instead of an estimate of nothing, which every budget would cover."""
     return TogetherError(problem, mend="Leave out the budget to go on without knowing the price.")
+
+
+def _cents_by_hardware() -> Steps[Mapping[str, float | None]]:
+    """Cents for a minute of one replica, by hardware; nothing where the API does not answer: a price is only told."""
+    try:
+        answer = yield Send(hardware.list())
+    except TogetherError as error:
+        yield Log(f"The prices of hardware cannot be read now: {error}", "warning")
+        return {}
+    return {item.id: _get(item.pricing or {}, "cents_per_minute") for item in answer.data}
+
+
+def _endpoint_usd_an_hour(row: Row, cents_by_hardware: Mapping[str, float | None]) -> float | None:
+    if not _serves(row):
+        return 0.0
+    cents = cents_by_hardware.get(str(row.get("hardware")))
+    return None if cents is None else _usd_an_hour(cents, _fewest_replicas(row))
+
+
+def _serves(row: Row) -> bool:
+    return str(row.get("state")).upper() not in _ENDPOINT_COSTS_NOTHING
+
+
+def _fewest_replicas(endpoint: Row) -> int:
+    fewest = _get(endpoint.get("autoscaling") or {}, "min_replicas")
+    return 1 if fewest is None else int(fewest)
+
+
+def _usd_an_hour(cents_per_minute: float, replicas: int) -> float:
+    return cents_per_minute / 100 * 60 * replicas
 
 
 def _get(value: Any, name: str) -> Any:

@@ -4,44 +4,57 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from together_flows.errors import BudgetExceeded, TogetherError
-from together_flows.jobs.pricing import PriceEstimate, batch_price, check_budget, endpoint_price, fine_tune_price
+from together_flows.errors import BudgetExceeded, ConnectionFailed, TogetherError
+from together_flows.jobs import KINDS, kind_named
+from together_flows.jobs.pricing import (
+    UNPRICED_BY_THE_HOUR,
+    PriceEstimate,
+    batch_price,
+    check_budget,
+    endpoint_price,
+    fine_tune_price,
+    hourly_usd,
+)
 from together_flows.jobs.steps import Log, Send, Sleep, Steps
 
 TUNE = {"training_file": "file-1", "model": "m", "n_epochs": 2, "suffix": "mine", "validation_file": None}
 SERVE = {"model": "m", "hardware": "1x", "autoscaling": {"min_replicas": 1, "max_replicas": 3}}
 
 
+T = TypeVar("T")
+
+
 class Answers:
-    """Answers a flow's operations one after the other, and keeps what it asked and how long it slept."""
+    """Answers a flow's operations one after the other, and keeps what it asked, said and how long it slept."""
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
         self.asked: list[Any] = []
+        self.said: list[str] = []
         self.slept = 0.0
 
-    def drive(self, steps: Steps[PriceEstimate]) -> PriceEstimate:
-        flow: Generator[Any, Any, PriceEstimate] = steps
+    def drive(self, steps: Steps[T]) -> T:
+        flow: Generator[Any, Any, T] = steps
         value: Any = None
         try:
             while True:
-                step = flow.send(value)
+                step = flow.throw(value) if isinstance(value, Exception) else flow.send(value)
                 value = None
                 match step:
                     case Send(operation):
                         self.asked.append(operation)
                         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-                        value = operation.parse(answer)
+                        value = answer if isinstance(answer, Exception) else operation.parse(answer)
                     case Sleep(seconds):
                         self.slept += seconds
-                    case Log():
-                        pass
+                    case Log(message):
+                        self.said.append(message)
         except StopIteration as end:
-            result: PriceEstimate = end.value
+            result: T = end.value
             return result
 
 
@@ -129,6 +142,46 @@ class TestEndpoint:
     def test_hardware_without_a_price_does_not_pass_for_free(self) -> None:
         with pytest.raises(TogetherError, match="no price"):
             self.price(SERVE, pricing={"cents_per_minute": None})
+
+
+def served(state: str = "STARTED", **row: Any) -> tuple[str, dict[str, Any]]:
+    return "endpoint", {"id": "e", "state": state, "hardware": "1x", "autoscaling": {"min_replicas": 2}, **row}
+
+
+class TestByTheHour:
+    LIST: Mapping[str, Any] = {
+        "data": [{"id": "1x", "pricing": {"cents_per_minute": 5.0}}, {"id": "unpriced", "pricing": None}]
+    }
+
+    def test_one_request_tells_the_price_of_every_endpoint(self) -> None:
+        answers = Answers(self.LIST)
+        jobs = [served(), served(autoscaling={"min_replicas": 1, "max_replicas": 9}), served("STARTING")]
+        assert answers.drive(hourly_usd(jobs)) == pytest.approx([6.0, 3.0, 6.0])
+        assert len(answers.asked) == 1
+
+    def test_what_has_stopped_or_never_worked_costs_nothing_and_needs_no_request(self) -> None:
+        answers = Answers(self.LIST)
+        assert answers.drive(hourly_usd([served("STOPPED"), served("ERROR"), served("FAILED")])) == [0.0, 0.0, 0.0]
+        assert answers.asked == []
+
+    @pytest.mark.parametrize("row", [{"hardware": "unpriced"}, {"hardware": "9x"}, {"hardware": None}])
+    def test_hardware_without_a_price_is_not_known_rather_than_free(self, row: dict[str, Any]) -> None:
+        assert Answers(self.LIST).drive(hourly_usd([served(**row)])) == [None]
+
+    def test_prices_that_cannot_be_read_are_not_known_and_the_log_says_why(self) -> None:
+        answers = Answers(ConnectionFailed("The line is dead."))
+        assert answers.drive(hourly_usd([served(), served("STOPPED")])) == [None, 0.0]
+        assert "The line is dead." in answers.said[0]
+
+    def test_kinds_that_the_api_has_no_price_for_are_not_asked_for(self) -> None:
+        answers = Answers(self.LIST)
+        others = [kind for kind in KINDS if kind != "endpoint"]
+        assert answers.drive(hourly_usd([(kind, {"id": "x"}) for kind in others])) == [None] * len(others)
+        assert answers.asked == []
+
+    def test_each_kind_that_bills_until_it_is_stopped_has_a_price_or_words_for_its_lack(self) -> None:
+        billing = {name for name in KINDS if kind_named(name).bills_until_stopped}
+        assert billing - {"endpoint"} <= set(UNPRICED_BY_THE_HOUR)
 
 
 class TestBatch:
