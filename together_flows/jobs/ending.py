@@ -9,7 +9,7 @@ from together_flows.api import Operation
 from together_flows.errors import ApiError, AuthenticationFailed, NotFound, TogetherError
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobReference, JobState, JobStatus
-from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
+from together_flows.jobs.steps import Elapsed, Log, Send, Sleep, Steps
 
 __all__ = ["CONFIRM_SECONDS", "cancel_with", "delete_with", "end_job", "look"]
 
@@ -82,14 +82,14 @@ def end_job(kind: JobKind, job_id: str, *, patience: float = CONFIRM_SECONDS) ->
     except NotFound:
         yield Log(f"{reference} does not exist any more.", "info")
         return gone
-    began: float = yield Now()
+    began: float = yield Elapsed()
     while True:
         status = yield from look(kind, job_id)
         if status is None or status.state in kind.over:
             final = status or gone
             yield Log(f"{reference} has ended: {final.state}.", "info")
             return final
-        if (yield Now()) - began > patience:
+        if (yield Elapsed()) - began > patience:
             yield Log(f"{reference} was told to end and still is {status.raw} after {patience:.0f} s.", "warning")
             return status
         yield Sleep(_LOOK_EVERY)

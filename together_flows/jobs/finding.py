@@ -7,12 +7,9 @@ from together_flows.jobs.ending import end_job
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import Row, Spec
 from together_flows.jobs.record import JobRecord
-from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
+from together_flows.jobs.steps import Elapsed, Log, Send, Sleep, Steps
 
 __all__ = ["can_find", "find", "look_for"]
-
-#: Seconds after which a job that was created is in every list. Longer than a creation may take to answer.
-_OLD_INTENT = 600.0
 
 
 def can_find(kind: JobKind, record: JobRecord) -> bool:
@@ -45,14 +42,14 @@ def look_for(
             "lost, and the API offers nothing to find it by.",
             mend="Look for it on Together's site, and clear the task with on_clear='rerun' or on_unknown='create'.",
         )
-    began: float = yield Now()
+    began: float = yield Elapsed()
     pause = 1.0
     while True:
         found = yield from find(kind, record, spec)
         if found:
             return found
-        now: float = yield Now()
-        if now - began >= settle or now - record.intent_at >= max(_OLD_INTENT, 20 * settle):
+        # The age of the record is no reason to look less: its moment comes from another machine's clock.
+        if (yield Elapsed()) - began >= settle:
             return None
         yield Sleep(min(pause, settle))
         pause *= 1.6

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clock",
+    "Elapsed",
     "Load",
     "Log",
     "Now",
@@ -78,7 +79,16 @@ class Sleep:
 
 @dataclass(frozen=True)
 class Now:
-    """Ask the time; resumed with seconds since the epoch."""
+    """Ask for the moment; resumed with seconds since the epoch. For records, which other processes read."""
+
+
+@dataclass(frozen=True)
+class Elapsed:
+    """Ask how much time has passed; resumed with seconds since some fixed moment.
+
+    Whoever measures how long something lasts asks for this and not for `Now`: machines' clocks are set while jobs run,
+    and a wait that seems over too early can cost a second job.
+    """
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class Log:
     level: str = "info"
 
 
-Step: TypeAlias = Send | Upload | Load | Save | Sleep | Now | Log
+Step: TypeAlias = Send | Upload | Load | Save | Sleep | Now | Elapsed | Log
 Steps: TypeAlias = Generator[Step, Any, T]
 Logger: TypeAlias = Callable[[str, str], None]
 
@@ -98,7 +108,10 @@ class Clock(Protocol):
     """Time, so that tests can own it."""
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch. It jumps when the machine's clock is set."""
+
+    def elapsed(self) -> float:
+        """Seconds since some fixed moment of this process. It never jumps."""
 
     def sleep(self, seconds: float) -> None:
         """Block for a while."""
@@ -113,6 +126,10 @@ class SystemClock:
     def now(self) -> float:
         """Seconds since the epoch."""
         return time.time()
+
+    def elapsed(self) -> float:
+        """Seconds since some fixed moment of this process. It never jumps."""
+        return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Block for a while."""
@@ -220,6 +237,8 @@ def _local(step: Step, store: JobStore | None, key: str, log: Logger | None, clo
     match step:
         case Now():
             return clock.now()
+        case Elapsed():
+            return clock.elapsed()
         case Log(message, level):
             return log(message, level) if log else None
         case Load() if store:

@@ -22,7 +22,7 @@ from together_flows.errors import (
 )
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
-from together_flows.jobs.steps import Log, Now, Send, Sleep, Steps
+from together_flows.jobs.steps import Elapsed, Log, Now, Send, Sleep, Steps
 
 __all__ = [
     "Decision",
@@ -59,6 +59,15 @@ class WaitPolicy:
     first: float = 1.0
     growth: float = 1.5
 
+    def measured(self, now: float, elapsed: float) -> WaitPolicy:
+        """The same with its deadline in elapsed time, so that setting the clock neither ends the wait nor prolongs it.
+
+        Args:
+            now: seconds since the epoch.
+            elapsed: the same moment, in elapsed time.
+        """
+        return self if self.deadline is None else replace(self, deadline=elapsed + self.deadline - now)
+
 
 @dataclass(frozen=True)
 class LookAgain:
@@ -94,7 +103,7 @@ class Wait:
 
     Args:
         reference: the job.
-        policy: how to wait.
+        policy: how to wait. Its deadline is on the clock that the moments of looks are told from.
         spread: where in its jitter a pause lies, 0 to 1; random unless a test says otherwise.
     """
 
@@ -184,18 +193,18 @@ def waiting(
         policy: how to wait.
         on_status: called with each status that differs from the one before. It may block.
     """
-    wait = Wait(JobReference(kind.name, job_id), policy)
+    wait = Wait(JobReference(kind.name, job_id), policy.measured((yield Now()), (yield Elapsed())))
     tail = EventTail()
     shown = ""
     while True:
         try:
             status = kind.status((yield Send(kind.read(job_id).untyped())), job_id)
         except TogetherError as error:
-            now: float = yield Now()
+            now: float = yield Elapsed()
             decision = wait.failed(error, now)
             yield Log(f"Looking at {wait.reference} failed: {error}", "warning")
         else:
-            now = yield Now()
+            now = yield Elapsed()
             decision = wait.saw(status, now)
             if surprise := wait.surprise(status):
                 yield Log(surprise, "warning")

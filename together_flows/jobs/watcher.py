@@ -109,10 +109,10 @@ class JobWatcher:
         """
         poll = self._polls.setdefault(reference.kind, _Poll(kind_named(reference.kind)))
         waiter = _Waiter(
-            wait=Wait(reference, policy),
+            wait=Wait(reference, policy.measured(self._clock.now(), self._clock.elapsed())),
             done=asyncio.get_running_loop().create_future(),
             on_status=on_status,
-            due=max(self._clock.now(), poll.listed_at + policy.interval / 2),  # newcomers do not hurry the list
+            due=max(self._clock.elapsed(), poll.listed_at + policy.interval / 2),  # newcomers do not hurry the list
         )
         poll.waiters.append(waiter)
         poll.woken.set()
@@ -130,7 +130,7 @@ class JobWatcher:
         try:
             while poll.waiters:
                 await self._pause(poll)
-                now = self._clock.now()
+                now = self._clock.elapsed()
                 due = [waiter for waiter in poll.waiters if waiter.due <= now]
                 if due:
                     await self._look(poll, due)
@@ -151,7 +151,7 @@ class JobWatcher:
         slack = max(_SHORTEST_PAUSE, shortest * 0.5)
         late = max(waiter.due for waiter in poll.waiters if waiter.due <= first + slack)
         poll.woken.clear()
-        delay = max(late - self._clock.now(), 0.0 if late <= self._clock.now() else _SHORTEST_PAUSE)
+        delay = max(late - self._clock.elapsed(), 0.0 if late <= self._clock.elapsed() else _SHORTEST_PAUSE)
         if delay <= 0:
             await asyncio.sleep(0)
             return
@@ -170,7 +170,7 @@ class JobWatcher:
             rows = await self._read_list(poll, {waiter.id for waiter in poll.waiters})
         missing = [job_id for job_id in ids if job_id not in rows]
         rows |= await self._read_each(poll, missing)
-        now = self._clock.now()
+        now = self._clock.elapsed()
         for waiter in list(poll.waiters):
             if waiter.id in rows:
                 self._tell(poll, waiter, rows[waiter.id], now)
@@ -187,7 +187,7 @@ class JobWatcher:
             _LOGGER.warning("The list of %s jobs is of no use: %s", poll.kind.name, error)
             poll.list_bytes, poll.reads_since_list = math.inf, 0
             return {}
-        poll.list_bytes, poll.reads_since_list, poll.listed_at = float(size), 0, self._clock.now()
+        poll.list_bytes, poll.reads_since_list, poll.listed_at = float(size), 0, self._clock.elapsed()
         return rows
 
     async def _read_each(self, poll: _Poll, ids: Iterable[str]) -> dict[str, Row | TogetherError]:

@@ -35,6 +35,9 @@ class HurriedClock:
     def now(self) -> float:
         return self._began + (time.time() - self._began) * self._speed
 
+    def elapsed(self) -> float:
+        return time.monotonic() * self._speed
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds / self._speed)
 

@@ -151,17 +151,16 @@ def test_a_lost_job_is_looked_for_as_long_as_the_api_may_hide_it(settle: float) 
     assert settle <= task.remote.now - began <= 3 * settle
 
 
-def test_an_old_intent_is_looked_for_once_because_every_list_shows_it_by_now() -> None:
+@pytest.mark.parametrize("ahead", [-86_400.0, 0.0, 86_400.0])
+def test_a_lost_job_is_looked_for_as_long_by_a_machine_whose_clock_is_wrong(ahead: float) -> None:
     task = Task()
-    task.remote.lost_requests = 3
-    with pytest.raises(SubmissionUnknown):
-        task.attempt(settle=5.0)
-    task.remote.now += 600
-    task.remote.sent.clear()
-    began = task.remote.now
-    task.attempt(settle=5.0)
-    assert task.remote.sent == ["fine_tunes.list", "fine_tunes.create", "fine_tunes.list"]
-    assert task.remote.now == began
+    task.remote.shows_after = 20.0
+    with pytest.raises(Crash):
+        Process(task.remote, task.records, dies_at=5, after=True).drive(submission(KIND, SPEC, SubmissionPolicy()))
+    assert task.remote.jobs
+    assert task.records["task"].phase is Phase.INTENT
+    record = Process(task.remote, task.records, ahead=ahead).drive(submission(KIND, SPEC, SubmissionPolicy()))
+    assert [*task.remote.jobs] == [record.id]
 
 
 def test_changed_inputs_end_a_job_whose_answer_was_lost() -> None:

@@ -13,7 +13,21 @@ import pytest
 from together_flows.api import Operation, files
 from together_flows.errors import NotFound
 from together_flows.jobs.record import JobRecord, MemoryStore
-from together_flows.jobs.steps import Load, Log, Now, Save, Send, Sleep, Step, Steps, SystemClock, Upload, arun, run
+from together_flows.jobs.steps import (
+    Elapsed,
+    Load,
+    Log,
+    Now,
+    Save,
+    Send,
+    Sleep,
+    Step,
+    Steps,
+    SystemClock,
+    Upload,
+    arun,
+    run,
+)
 
 RECORD = JobRecord(kind="file", fingerprint="f", marker="tf0", intent_at=1.0)
 
@@ -26,6 +40,9 @@ class Clock:
 
     def now(self) -> float:
         return self.time
+
+    def elapsed(self) -> float:
+        return self.time - 100.0
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
@@ -102,6 +119,7 @@ def test_each_step_is_answered_with_what_came_of_it(drive: Driver) -> None:
             Upload(Path("a.jsonl"), "eval", "b.jsonl"),
             Sleep(2.5),
             Now(),
+            Elapsed(),
             Load(),
             Save(RECORD),
             Load(),
@@ -112,7 +130,7 @@ def test_each_step_is_answered_with_what_came_of_it(drive: Driver) -> None:
         log=lambda message, level: log.append((message, level)),
         clock=clock,
     )
-    assert answers == [100.0, "files.list", "a.jsonl|eval|b.jsonl", None, 102.5, None, None, RECORD, None]
+    assert answers == [100.0, "files.list", "a.jsonl|eval|b.jsonl", None, 102.5, 2.5, None, None, RECORD, None]
     assert store.records == {"k": RECORD}
     assert log == [("told", "warning")]
 
@@ -193,7 +211,8 @@ async def test_a_cancelled_flow_cleans_up_and_stays_cancelled() -> None:
 
 async def test_the_machines_clock_passes_as_it_should() -> None:
     clock = SystemClock()
-    before = clock.now()
+    before, began = clock.now(), clock.elapsed()
     clock.sleep(0.01)
     await clock.asleep(0.01)
     assert 0.019 <= clock.now() - before < 5
+    assert 0.019 <= clock.elapsed() - began < 5

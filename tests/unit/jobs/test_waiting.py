@@ -232,6 +232,21 @@ class TestBlockingWait:
         assert outcome == Expired()
         assert remote.now == 1_050.0
 
+    @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+    def test_setting_the_clock_neither_ends_the_wait_nor_prolongs_it(self, jump: float) -> None:
+        remote = Remote()
+        process, job_id = Process(remote, {}), self.job(remote)
+        down = ServerFailed("down", status_code=503)
+
+        def jumps(operation: Operation[Any]) -> TogetherError | None:
+            process.ahead += jump
+            return down if operation.name == "fine_tunes.retrieve" else None
+
+        remote.refuse = jumps
+        patience = WaitPolicy(deadline=remote.now + 600, interval=10.0)
+        assert process.drive(waiting(kind_named("fine_tune"), job_id, patience)) == Expired()
+        assert remote.now == 1_600.0
+
     def test_a_job_whose_row_tells_less_than_its_reference_keeps_its_reference(self) -> None:
         remote = Remote()
         self.job(remote, "rl_operation", "TRAINING_OPERATION_STATUS_COMPLETED")

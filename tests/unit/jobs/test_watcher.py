@@ -22,9 +22,13 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.time = 10_000.0
+        self.set_by = 0.0  # what somebody has set the machine's clock forward by
         self.at: dict[float, Any] = {}
 
     def now(self) -> float:
+        return self.time + self.set_by
+
+    def elapsed(self) -> float:
         return self.time
 
     def sleep(self, seconds: float) -> None:
@@ -375,6 +379,9 @@ class StoppedClock:
     def now(self) -> float:
         return 10_000.0
 
+    def elapsed(self) -> float:
+        return 10_000.0
+
     def sleep(self, seconds: float) -> None:
         raise AssertionError("a watcher never blocks")
 
@@ -474,3 +481,13 @@ async def test_a_list_that_a_strangers_row_has_spoiled_does_not_spoil_the_waits(
     ends = await asyncio.gather(*(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in range(5)))
     assert all(isinstance(end, Done) for end in ends)
     assert account.sent["batches.retrieve"] > 0
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+async def test_setting_the_clock_neither_ends_a_wait_nor_prolongs_it(jump: float) -> None:
+    account, clock = Account(1), VirtualClock()
+    account.fails = ServerFailed("down", status_code=503)
+    clock.at = {10_050.0: lambda: setattr(clock, "set_by", jump), 10_300.0: lambda: setattr(account, "fails", None)}
+    policy = WaitPolicy(interval=10.0, deadline=10_600.0)
+    assert await watcher_of(account, clock).wait(batch(0), policy) == Expired()
+    assert 10_600 <= clock.time <= 10_610

@@ -12,7 +12,7 @@ from tests.unit.jobs.surfaces import SURFACES, Surface, surface_of
 from together_flows.api import Operation
 from together_flows.errors import Conflict, ConnectionFailed, NotFound, SubmissionUnknown, TogetherError
 from together_flows.jobs.record import JobRecord, Phase
-from together_flows.jobs.steps import Load, Log, Now, Save, Send, Sleep, Step, Steps, Upload
+from together_flows.jobs.steps import Elapsed, Load, Log, Now, Save, Send, Sleep, Step, Steps, Upload
 
 
 class Crash(BaseException):
@@ -171,6 +171,7 @@ class Process:
     Attributes:
         dies_at: number of the step to die at, counted from 1; 0 for never.
         after: whether the step takes effect before the death.
+        ahead: seconds by which the clock of its machine is ahead of everybody's.
     """
 
     remote: Remote
@@ -178,6 +179,7 @@ class Process:
     key: str = "task"
     dies_at: int = 0
     after: bool = False
+    ahead: float = 0.0
     log: list[str] = field(default_factory=list)
     steps: int = 0
 
@@ -208,6 +210,8 @@ class Process:
             case Sleep(seconds):
                 self.remote.now += seconds
             case Now():
+                return self.remote.now + self.ahead
+            case Elapsed():
                 return self.remote.now
             case Log(message, _):
                 self.log.append(message)
