@@ -79,6 +79,7 @@ KIND = JobKind(
     progress=_progress,
     failure=lambda row: str(row.get("error") or ""),
     prepare=_prepare,
+    marked_file=lambda row: str(row.get("input_file_id") or ""),
     carries=_carries,
     needs_facts=True,
     end=cancel_with(batches.cancel),

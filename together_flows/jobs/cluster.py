@@ -12,7 +12,7 @@ from typing import Any
 
 from together_flows.api import compute
 from together_flows.jobs.ending import delete_with
-from together_flows.jobs.kind import JobKind, rows_under
+from together_flows.jobs.kind import JobKind, carried_in, rows_under
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send
 
@@ -32,6 +32,10 @@ def marked_name(own: Any, marker: str) -> Any:
 
 def _mark(spec: Spec, marker: str) -> Spec:
     return {**spec, "cluster_name": marked_name(spec.get("cluster_name"), marker)}
+
+
+def _marked(row: Row) -> str:
+    return str(row.get("cluster_name") or "")
 
 
 def _failure(row: Row) -> str:
@@ -78,7 +82,8 @@ KIND = JobKind(
     id_of=lambda row: str(row["cluster_id"]),
     failure=_failure,
     mark=_mark,
-    carries=lambda row, marker, facts: marker in str(row.get("cluster_name") or ""),
+    marked=_marked,
+    carries=carried_in(_marked),
     end=delete_with(compute.delete_cluster),
     bills_until_stopped=True,
     over=(),

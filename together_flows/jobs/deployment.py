@@ -10,7 +10,7 @@ from typing import Any
 
 from together_flows.api import deployments
 from together_flows.jobs.ending import delete_with
-from together_flows.jobs.kind import JobKind, Prepared
+from together_flows.jobs.kind import JobKind, Prepared, carried_in
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send, Steps
 
@@ -26,6 +26,10 @@ def _prepare(spec: Spec, marker: str) -> Steps[Prepared]:
 
 def _mark(spec: Spec, marker: str) -> Spec:
     return {**spec, "description": f"{spec.get('description') or ''} [{marker}]".strip()}
+
+
+def _marked(row: Row) -> str:
+    return str(row.get("description") or "")
 
 
 def _failure(row: Row) -> str:
@@ -64,7 +68,8 @@ KIND = JobKind(
     failure=_failure,
     mark=_mark,
     prepare=_prepare,
-    carries=lambda row, marker, facts: marker in str(row.get("description") or ""),
+    marked=_marked,
+    carries=carried_in(_marked),
     needs_facts=True,
     read_named=lambda facts: deployments.retrieve(facts[_NAME]),
     end=delete_with(deployments.delete),

@@ -6,13 +6,12 @@ is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from together_flows.api import endpoints
 from together_flows.errors import ApiError, NotFound
 from together_flows.jobs.ending import delete_with
-from together_flows.jobs.kind import JobKind
+from together_flows.jobs.kind import JobKind, carried_in
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Log, Send, Steps
 
@@ -26,8 +25,8 @@ def _mark(spec: Spec, marker: str) -> Spec:
     return {**spec, "display_name": f"{own} [{marker}]" if own else marker}
 
 
-def _carries(row: Row, marker: str, facts: Mapping[str, str]) -> bool:
-    return marker in str(row.get("display_name") or "")
+def _marked(row: Row) -> str:
+    return str(row.get("display_name") or "")
 
 
 def _end(endpoint_id: str) -> Steps[None]:
@@ -73,7 +72,8 @@ KIND = JobKind(
     raw_status=lambda row: str(row["state"]),
     failure=lambda row: f"The endpoint is in state {row.get('state')}.",
     mark=_mark,
-    carries=_carries,
+    marked=_marked,
+    carries=carried_in(_marked),
     marker_in_full_row=True,
     candidate=lambda row, spec: "model" not in spec or row.get("model") in (None, spec["model"]),
     end=_end,

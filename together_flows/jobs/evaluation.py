@@ -6,12 +6,11 @@ A specification names the data either by `parameters.input_data_file_path`, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from together_flows.api import evaluation
-from together_flows.jobs.kind import JobKind, Prepared, content_not_place
+from together_flows.jobs.kind import JobKind, Prepared, carried_in, content_not_place
 from together_flows.jobs.manifest import small_part
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send, Steps, Upload
@@ -43,9 +42,9 @@ def _prepare(spec: Spec, marker: str) -> Steps[Prepared]:
     return Prepared({**arguments, "parameters": parameters}, {})
 
 
-def _carries(row: Row, marker: str, facts: Mapping[str, str]) -> bool:
+def _marked(row: Row) -> str:
     judge = (row.get("parameters") or {}).get("judge") or {}
-    return marker in str(judge.get("system_template") or "")
+    return str(judge.get("system_template") or "")
 
 
 def _failure(row: Row) -> str:
@@ -82,7 +81,8 @@ KIND = JobKind(
     lasting=lambda row: str(row.get("status")).lower() == "user_error",
     mark=_mark,
     prepare=_prepare,
-    carries=_carries,
+    marked=_marked,
+    carries=carried_in(_marked),
     end_note="The API has no call that cancels an evaluation; it ends by itself.",
     manifest=_manifest,
     secret_arguments=("external_api_token",),

@@ -7,7 +7,7 @@ from typing import Any
 
 from together_flows.api import fine_tunes
 from together_flows.jobs.ending import cancel_with
-from together_flows.jobs.kind import JobKind
+from together_flows.jobs.kind import JobKind, carried_in
 from together_flows.jobs.model import JobEvent, JobState, Row, Spec
 from together_flows.jobs.steps import Send
 
@@ -26,6 +26,10 @@ def price_in_dollars(total_price: Any) -> float | None:
 def _mark(spec: Spec, marker: str) -> Spec:
     own = str(spec.get("suffix") or "")[: MAX_SUFFIX - len(marker) - 1].rstrip("-_. ")
     return {**spec, "suffix": f"{own}-{marker}" if own else marker}
+
+
+def _marked(row: Row) -> str:
+    return str(row.get("suffix") or row.get("model_output_name") or "")
 
 
 def _seconds_remaining(row: Row) -> float | None:
@@ -91,7 +95,8 @@ KIND = JobKind(
     failure=_failure,
     lasting=lambda row: str(row.get("status")).lower() == "user_error",
     mark=_mark,
-    carries=lambda row, marker, facts: str(row.get("suffix") or row.get("model_output_name") or "").find(marker) >= 0,
+    marked=_marked,
+    carries=carried_in(_marked),
     end=cancel_with(fine_tunes.cancel),
     events=fine_tunes.list_events,
     event_lines=_event_lines,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from together_flows.api import Operation
     from together_flows.jobs.steps import Send, Steps, Upload
 
-__all__ = ["KINDS", "JobKind", "Prepared", "content_not_place", "kind_named", "rows_under"]
+__all__ = ["KINDS", "JobKind", "Prepared", "carried_in", "content_not_place", "kind_named", "rows_under"]
 
 #: Every kind, by name, with the module that declares it.
 KINDS: Mapping[str, str] = {
@@ -83,6 +83,11 @@ def content_not_place(spec: Spec) -> Spec:
     return {key: value for key, value in spec.items() if key not in _PLACES or not spec.get("input_sha256")}
 
 
+def carried_in(marked: Callable[[Row], str]) -> Callable[[Row, str, Mapping[str, str]], bool]:
+    """For `JobKind.carries`: a row is the job of the marker that stands in its marked text."""
+    return lambda row, marker, facts: marker in marked(row)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A specification ready to be sent, and the facts by which its job can be found again."""
@@ -113,6 +118,8 @@ class JobKind:
         lasting: whether the failure in a row would come again, however often the same is submitted.
         mark: puts the marker into a specification.
         prepare: steps before the creation that cost nothing, such as uploading the job's own input file.
+        marked: the text of a row in which the marker travels, where rows show it.
+        marked_file: the id in a row of the file whose name carries the marker, where the rows themselves do not.
         carries: whether a row is the job of this marker and these facts; `None` where a lost job cannot be found again.
         needs_facts: `carries` can only tell with facts from `prepare`; without them a lost job cannot be found again.
         marker_in_full_row: the rows of the list do not show the marker; each candidate is read by itself.
@@ -152,6 +159,8 @@ class JobKind:
     lasting: Callable[[Row], bool] = _never
     mark: Callable[[Spec, str], Spec] = lambda spec, marker: spec
     prepare: Callable[[Spec, str], Steps[Prepared]] | None = None
+    marked: Callable[[Row], str] | None = None
+    marked_file: Callable[[Row], str] | None = None
     carries: Callable[[Row, str, Mapping[str, str]], bool] | None = None
     needs_facts: bool = False
     marker_in_full_row: bool = False

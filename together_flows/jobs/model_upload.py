@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from together_flows.api import jobs, models
-from together_flows.jobs.kind import JobKind
+from together_flows.jobs.kind import JobKind, carried_in
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Send
 
@@ -21,8 +20,8 @@ def _mark(spec: Spec, marker: str) -> Spec:
     return {**spec, "description": f"{spec.get('description') or ''} [{marker}]".strip()}
 
 
-def _carries(row: Row, marker: str, facts: Mapping[str, str]) -> bool:
-    return marker in str((row.get("args") or {}).get("description") or "")
+def _marked(row: Row) -> str:
+    return str((row.get("args") or {}).get("description") or "")
 
 
 def _last_message(row: Row) -> str:
@@ -66,7 +65,8 @@ KIND = JobKind(
     id_of=lambda row: str(row["job_id"]),
     failure=_last_message,
     mark=_mark,
-    carries=_carries,
+    marked=_marked,
+    carries=carried_in(_marked),
     end_note="The API has no call that cancels a model upload; it ends by itself and costs nothing.",
     manifest=_manifest,
     secret_arguments=("hf_token",),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -26,7 +27,22 @@ from pydantic import SecretStr
 
 from together_flows.jobs.model import JobReference, JobState, Spec
 
-__all__ = ["JobRecord", "JobStore", "MemoryStore", "Phase", "SqliteStore", "TaskOutcome", "fingerprint", "new_marker"]
+__all__ = [
+    "JobRecord",
+    "JobStore",
+    "MemoryStore",
+    "Phase",
+    "SqliteStore",
+    "TaskOutcome",
+    "fingerprint",
+    "marker_in",
+    "new_marker",
+]
+
+
+#: Letters and digits that are not taken for one another.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_MARKER = re.compile(f"(?<![0-9A-Za-z])tf[{_ALPHABET}]{{10}}(?![0-9A-Za-z])")
 
 
 class Phase(StrEnum):
@@ -105,8 +121,12 @@ class JobRecord:
 
 def new_marker() -> str:
     """A fresh marker: `tf` and 10 letters and digits, 50 random bits. Short, because a fine-tune's suffix holds it."""
-    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
-    return "tf" + "".join(secrets.choice(alphabet) for _ in range(10))
+    return "tf" + "".join(secrets.choice(_ALPHABET) for _ in range(10))
+
+
+def marker_in(text: str) -> str:
+    """The marker that a text carries, whoever drew it; empty if it carries none. Of several it is the last."""
+    return next(reversed(_MARKER.findall(text)), "")
 
 
 def fingerprint(kind: str, spec: Spec, *, ignored: Collection[str] = ()) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from together_flows.api import compute
 from together_flows.jobs.cluster import marked_name
 from together_flows.jobs.ending import delete_with
-from together_flows.jobs.kind import JobKind, rows_under
+from together_flows.jobs.kind import JobKind, carried_in, rows_under
 from together_flows.jobs.model import JobState, Row, Spec
 from together_flows.jobs.steps import Log, Send, Steps
 
@@ -24,6 +24,10 @@ _delete = delete_with(compute.delete_volume)
 
 def _mark(spec: Spec, marker: str) -> Spec:
     return {**spec, "volume_name": marked_name(spec.get("volume_name"), marker)}
+
+
+def _marked(row: Row) -> str:
+    return str(row.get("volume_name") or "")
 
 
 def _end(volume_id: str) -> Steps[None]:
@@ -68,7 +72,8 @@ KIND = JobKind(
     id_of=lambda row: str(row["volume_id"]),
     failure=lambda row: f"The volume is in state {row.get('status')}",
     mark=_mark,
-    carries=lambda row, marker, facts: marker in str(row.get("volume_name") or ""),
+    marked=_marked,
+    carries=carried_in(_marked),
     end=_end,
     manifest=_manifest,
 )

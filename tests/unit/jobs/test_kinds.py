@@ -19,7 +19,7 @@ from together_flows.jobs.fine_tune import MAX_SUFFIX
 from together_flows.jobs.kind import KINDS, JobKind, kind_named
 from together_flows.jobs.model import JobReference, JobState
 from together_flows.jobs.pages import page_of
-from together_flows.jobs.record import new_marker
+from together_flows.jobs.record import marker_in, new_marker
 from together_flows.jobs.steps import Send, Upload
 
 MARKER = "tf0123456789"
@@ -227,6 +227,22 @@ def test_a_row_carries_its_own_marker_and_no_other(name: str) -> None:
     assert not kind.carries(row, new_marker(), {})
     bare = {surface.id_key: "x", surface.status_key: surface.begins}
     assert not kind.carries(bare, MARKER, facts)
+
+
+@every_kind
+def test_the_marker_of_a_row_can_be_read_by_whoever_does_not_know_it(name: str) -> None:
+    from tests.unit.jobs.surfaces import SURFACES
+
+    kind, specimen = of(name)
+    if kind.marked is None:
+        assert kind.carries is None or kind.marked_file is not None
+        return
+    step = _created(kind, dict(specimen.spec))
+    assert isinstance(step, Send)
+    surface = SURFACES[name]
+    row = {**surface.shown(dict(step.operation.body or {})), surface.id_key: "x", surface.status_key: surface.begins}
+    assert marker_in(kind.marked(row)) == MARKER
+    assert marker_in(kind.marked({surface.id_key: "x", surface.status_key: surface.begins})) == ""
 
 
 @every_kind

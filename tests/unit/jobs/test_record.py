@@ -24,6 +24,7 @@ from together_flows.jobs.record import (
     SqliteStore,
     TaskOutcome,
     fingerprint,
+    marker_in,
     new_marker,
 )
 
@@ -181,3 +182,11 @@ class TestStores:
 
 def _save(path: Path) -> None:
     SqliteStore(path).save("from another process", FULL)
+
+
+@given(before=st.text(alphabet="ab9-_. [", max_size=20), after=st.sampled_from(["", "]", ".jsonl", " #}", "-x"]))
+def test_a_marker_is_found_in_a_text_unless_it_is_part_of_a_longer_word(before: str, after: str) -> None:
+    marker = new_marker()
+    glued = before[-1:].isalnum()
+    assert marker_in(before + marker + after) == ("" if glued else marker)
+    assert marker_in(before + after) == ""
