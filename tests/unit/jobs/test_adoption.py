@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.jobs.world import Crash, Process, Remote, waiting_record
+from together_flows.api import Operation
 from together_flows.errors import SubmissionUnknown
 from together_flows.jobs.kind import kind_named
 from together_flows.jobs.model import JobState
@@ -149,6 +150,23 @@ def test_a_lost_job_is_looked_for_as_long_as_the_api_may_hide_it(settle: float) 
     began = task.remote.now + 60  # that is when the caller learns of the loss
     task.attempt(settle=settle)
     assert settle <= task.remote.now - began <= 3 * settle
+
+
+def test_a_look_that_takes_long_does_not_stand_for_looking_long() -> None:
+    task = Task()
+    task.remote.shows_after = 62.0  # the lost answer itself has taken a minute
+    task.remote.lost_answers = 1
+    answers_at_once = task.remote.perform
+
+    def answers_late(operation: Operation[Any]) -> Any:
+        """What the list showed when it was asked for."""
+        answer = answers_at_once(operation)
+        task.remote.now += 40.0
+        return answer
+
+    task.remote.perform = answers_late  # type: ignore[method-assign] # this world is slow
+    record = task.attempt(settle=30.0)
+    assert [*task.remote.jobs] == [record.id]
 
 
 @pytest.mark.parametrize("ahead", [-86_400.0, 0.0, 86_400.0])
