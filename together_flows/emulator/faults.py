@@ -35,6 +35,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         skip: matching requests that pass first.
         times: how often it strikes; None for until it is cleared.
         status: answer with this status instead of having any effect.
+        effect: with `status`: have the effect all the same, as behind a proxy that has given up on the server.
         body: the body that goes with `status`; by default the group's own error.
         headers: headers that are added to the answer.
         delay: real seconds before anything else.
@@ -52,6 +53,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     skip: int = 0
     times: int | None = 1
     status: int | None = None
+    effect: bool = False
     body: Any = msgspec.UNSET
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     delay: float = 0.0
@@ -129,6 +131,8 @@ async def suffer(fault: Fault, call: Call, handler: Handler, group: Group) -> Re
 
 async def _answer(fault: Fault, call: Call, handler: Handler, group: Group) -> Response:
     if fault.status is not None:
+        if fault.effect:
+            await handler(call)
         refusal = Refusal(fault.status, f"Injected fault: status {fault.status}.", code="emulator_fault")
         if fault.body is not msgspec.UNSET:
             refusal.body = "null" if fault.body is None else fault.body
@@ -172,7 +176,7 @@ def _rows(value: Any) -> list[dict[str, Any]]:
         return [row for row in value if isinstance(row, dict)]
     if not isinstance(value, dict):
         return []
-    for wrapped in (value.get("data"), value.get("job"), value.get("clusters")):
+    for wrapped in (value.get(key) for key in ("data", "job", "clusters", "volumes")):
         if isinstance(wrapped, list):
             return _rows(wrapped)
         if isinstance(wrapped, dict):

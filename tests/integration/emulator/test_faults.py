@@ -121,6 +121,15 @@ def test_an_answer_that_lingers_comes_after_the_effect(account: Account) -> None
     assert account.emulator.counts()["created"]["batch"] == 1
 
 
+@pytest.mark.parametrize(("effect", "created"), [(False, 0), (True, 1)])
+def test_an_error_can_stand_for_a_request_that_took_effect(account: Account, effect: bool, created: int) -> None:
+    body = batch_body(account)
+    account.emulator.fault(method="POST", path="/batches", status=504, effect=effect)
+
+    assert account.http.post("/batches", json=body).status_code == 504
+    assert account.emulator.counts()["created"]["batch"] == created
+
+
 def test_keys_are_left_out_and_replaced_wherever_the_job_is_shown(account: Account) -> None:
     body = batch_body(account)
     alter = {"omit": ["id"], "replace": {"status": "NEW_STATUS"}}
