@@ -59,6 +59,14 @@ _MENDS = {
     503: "The API is overloaded; try again later.",
 }
 
+#: The statuses that go with the codes and types of errors in sessions (API's reference).
+_STATUSES = {
+    "invalid_api_key": 401,
+    "missing_api_key": 401,
+    "model_not_available": 400,
+    "invalid_request_error": 400,
+}
+
 _TOO_LONG_MEND = (
     "For inference this usually means that the prompt and max_tokens together exceed the model's context: shorten one."
 )
@@ -105,8 +113,8 @@ def error_of(
         redactor: masks the request's secrets, which servers like to echo.
         now: the present, for a `Retry-After` that is a date.
     """
-    decoded = _decoded(body)
-    request_id = next((headers[key] for key in _REQUEST_ID_HEADERS if headers.get(key)), "")
+    decoded = _decoded(redactor.body(body))  # masked first: what is cut off or decoded could hide a part of a secret
+    request_id = shortened(redactor.text(next((headers[key] for key in _REQUEST_ID_HEADERS if headers.get(key)), "")))
     return _error(
         name,
         status,
@@ -120,15 +128,21 @@ def error_of(
 
 
 def error_in_stream(name: str, decoded: Any, *, redactor: Redactor) -> ApiError | None:
-    """The error that one server-sent event stands for; `None` for an ordinary event.
+    """The error that one event of a stream or session stands for; `None` for an ordinary event.
 
-    A stream has answered 200 before it fails, so the status is taken from the event where it names one.
+    A stream has answered 200 before it fails, so the status is taken from the event where it names one, and from its
+    words where they mean one.
     """
     if not isinstance(decoded, Mapping) or not decoded.get("error"):
         return None
     reason = _reason(decoded)
-    status = int(reason.code) if re.fullmatch("[45][0-9][0-9]", reason.code) else 200
+    status = int(reason.code) if re.fullmatch("[45][0-9][0-9]", reason.code) else _meant(reason)
     return _error(name, status, reason, redactor, origin="in the stream", body=decoded)
+
+
+def _meant(reason: _Reason) -> int:
+    """The status that an error without one has by its words; 200 if they mean none."""
+    return _STATUSES.get(reason.code) or _STATUSES.get(reason.error_type) or 200
 
 
 def retry_after_of(headers: Mapping[str, str], *, now: datetime.datetime | None = None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -16,11 +17,11 @@ from websockets.sync.client import ClientConnection as Connection
 from websockets.sync.client import connect
 
 from together_flows.api._operation import Operation, plain, revealed
-from together_flows.client._failure import error_of
+from together_flows.client._failure import error_in_stream, error_of
 from together_flows.client._redaction import Redactor
 from together_flows.client._request import pairs
 from together_flows.client._response import EVENT_LIMIT, decoded_json
-from together_flows.errors import ConnectionFailed
+from together_flows.errors import ApiError, ConnectionFailed
 
 __all__ = ["AsyncSession", "Session", "opened", "opened_async"]
 
@@ -57,6 +58,27 @@ class Session(Generic[T]):
         with _failures(self._operation, self._redactor):
             data = self._connection.recv(timeout)
         return _read(self._operation, data, self._redactor)
+
+    def poll(self, within: float) -> T | None:
+        """The next event, or `None` if none comes in time.
+
+        Args:
+            within: seconds to wait at most; 0 takes only what is there.
+
+        Raises:
+            ConnectionFailed: the session has ended.
+            AnswerInvalid: the event is not what the operation promises.
+        """
+        with _failures(self._operation, self._redactor):
+            try:
+                data = self._connection.recv(within)
+            except TimeoutError:
+                return None
+        return _read(self._operation, data, self._redactor)
+
+    def failure_in(self, event: T) -> ApiError | None:
+        """The error that an event reports; `None` for an ordinary event."""
+        return _reported(self._operation, event, self._redactor)
 
     def close(self) -> None:
         """End the session."""
@@ -95,6 +117,28 @@ class AsyncSession(Generic[T]):
         with _failures(self._operation, self._redactor):
             data = await self._connection.recv()
         return _read(self._operation, data, self._redactor)
+
+    async def poll(self, within: float) -> T | None:
+        """The next event, or `None` if none comes in time.
+
+        Args:
+            within: seconds to wait at most; 0 takes only what is there.
+
+        Raises:
+            ConnectionFailed: the session has ended.
+            AnswerInvalid: the event is not what the operation promises.
+        """
+        with _failures(self._operation, self._redactor):
+            try:
+                async with asyncio.timeout(within):
+                    data = await self._connection.recv()
+            except TimeoutError:
+                return None
+        return _read(self._operation, data, self._redactor)
+
+    def failure_in(self, event: T) -> ApiError | None:
+        """The error that an event reports; `None` for an ordinary event."""
+        return _reported(self._operation, event, self._redactor)
 
     async def close(self) -> None:
         """End the session."""
@@ -149,6 +193,13 @@ def _written(event: Mapping[str, Any] | BaseModel) -> str:
 def _read(operation: Operation[T], data: str | bytes, redactor: Redactor) -> T:
     body = data.encode() if isinstance(data, str) else data
     return operation.parse(decoded_json(operation.name, body, redactor=redactor))
+
+
+def _reported(operation: Operation[Any], event: Any, redactor: Redactor) -> ApiError | None:
+    told: Any = plain(event)
+    if str(told.get("type", "")).endswith(".failed") and not told.get("error"):
+        told = {**told, "error": {"message": "no reason given"}}
+    return error_in_stream(f"{operation.method} {operation.template}", told, redactor=redactor)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Inference over rows: an operation sent once for each row, in order, each accounted for.
+"""Inference over rows: an operation sent once for each row, in order, each accounted for; and sessions in one go.
 
     from together_flows import AsyncTogether
     from together_flows.inference import FanOut
@@ -7,6 +7,9 @@
         manifest = await FanOut(operation="chat.create", model="…", concurrency=64).run(
             client, "prompts.jsonl", "answers.jsonl"
         )
+
+`converse` holds a WebSocket session from its beginning to its end: a text in, its speech out; a recording in, its text
+out.
 
 Importing this package loads no HTTP library: the names below are loaded when first used.
 """
@@ -21,10 +24,32 @@ if TYPE_CHECKING:
     from together_flows.inference.fan_out import FanOut
     from together_flows.inference.governor import Governor
     from together_flows.inference.requests import MODALITIES
+    from together_flows.inference.sessions import SESSIONS, aconverse, check_session_input, converse
+    from together_flows.inference.talks import Patience
 
-__all__ = ["MODALITIES", "AttemptPolicy", "FanOut", "Governor"]
+__all__ = [
+    "MODALITIES",
+    "SESSIONS",
+    "AttemptPolicy",
+    "FanOut",
+    "Governor",
+    "Patience",
+    "aconverse",
+    "check_session_input",
+    "converse",
+]
 
-_HOMES = {"MODALITIES": "requests", "AttemptPolicy": "attempts", "FanOut": "fan_out", "Governor": "governor"}
+_HOMES = {
+    "MODALITIES": "requests",
+    "SESSIONS": "sessions",
+    "AttemptPolicy": "attempts",
+    "FanOut": "fan_out",
+    "Governor": "governor",
+    "Patience": "talks",
+    "aconverse": "sessions",
+    "check_session_input": "sessions",
+    "converse": "sessions",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from together_flows.api import Operation
 from together_flows.client import AsyncTogether
 from together_flows.datasets.storage import is_url, local_copy
 from together_flows.errors import ArgumentInvalid
-from together_flows.inference.answers import AnswerParts, parts_of
+from together_flows.inference.answers import Address, AnswerParts, parts_of
 from together_flows.inference.journal import Journal, JournalStore
 from together_flows.inference.requests import Asked
 from together_flows.jobs import JobReference, JobWatcher, WaitPolicy, arun, asubmit_once, conclude, kind_named
@@ -29,12 +29,14 @@ class Came:
     Attributes:
         parts: the answer.
         headers: of the answer; empty for a job.
-        cost_usd: what it cost in US dollars, where the answer says so.
+        cost_usd: what it cost in US dollars, where that is known.
+        readable_again: it can be had once more without being paid for.
     """
 
     parts: AnswerParts
     headers: Mapping[str, str]
     cost_usd: float = 0.0
+    readable_again: bool = False
 
 
 class Exchange(Protocol):
@@ -99,7 +101,9 @@ class Job(Exchange):
         outcome = await self._watcher.wait(reference, policy)
         ending = conclude(kind_named(_VIDEO), reference, outcome, base_url=self._client.base_url)
         manifest = await arun(ending, client=self._client, store=store, key=key)
-        return Came(AnswerParts(manifest), {}, float(manifest.get("cost_usd") or 0.0))
+        address = Address(str(manifest.pop("video_url") or ""))
+        cost = float(manifest.get("cost_usd") or 0.0)
+        return Came(AnswerParts(manifest, [address]), {}, cost, readable_again=True)
 
 
 @contextlib.asynccontextmanager

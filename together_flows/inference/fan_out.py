@@ -27,10 +27,11 @@ from together_flows.inference.exchange import Exchange, Job, Request
 from together_flows.inference.governor import Governor
 from together_flows.inference.intake import Intake
 from together_flows.inference.journal import Journal
+from together_flows.inference.media import MediaFolder
 from together_flows.inference.merging import Tally, write_output
 from together_flows.inference.places import Place, PlaceLike, place_of
 from together_flows.inference.pricing import PRICED_BY_TOKEN, Meter, PriceList, check_priced, estimate, price_list
-from together_flows.inference.requests import RowTemplate
+from together_flows.inference.requests import MAKES_MEDIA, RowTemplate
 from together_flows.inference.rows import Rows, check_rows, count_rows, read_rows
 from together_flows.inference.sending import Sending
 from together_flows.inference.turnstile import Timer
@@ -98,7 +99,7 @@ class FanOut:
 
         A line of the output is `{"custom_id", "index", "status", "response", "error", "status_code"}`: `index` is the
         row, from 0; `status` is `"succeeded"` or `"failed"`; `response` is the answer, or null; `error` is
-        `{"message", "code"}`, or null. Pictures and sound go into files; the line has their `paths`.
+        `{"message", "code"}`, or null. Pictures, sound and videos go into files; the line has their `paths`.
 
         Args:
             client: sends the requests. Its `max_connections` bounds what is in flight too.
@@ -106,7 +107,8 @@ class FanOut:
                 brings its file system.
             output_path: the file to write, likewise. What has come of the rows so far lies beside it, in
                 `.<name>.part`, until all is well.
-            files_path: the folder for pictures and sound; beside the output unless given.
+            files_path: the folder for pictures, sound and videos; beside the output unless given. A file's name is the
+                row's number, and what is harmless of its `custom_id`.
             key: names the attempt's intention, the same for all retries of a task. With one, an output that was
                 completed under it before is not made again.
             log: called with a message and a level.
@@ -138,14 +140,14 @@ class FanOut:
         await asyncio.to_thread(self._check, rows)
         prices = await self._prices(client)
         await self._check_price(template, rows, prices, log)
-        async with _journal_of(target) as journal:
+        async with _journal_of(target) as journal, _folder_of(files, self.concurrency) as media:
             sending = Sending(
                 intake=Intake(map(template.ask, read_rows(rows)), journal.settles),
                 exchange=self._exchange(client, journal),
                 journal=journal,
                 governor=Governor(self.concurrency),
                 policy=self.policy,
-                files=files,
+                media=media,
                 meter=await self._meter(prices, journal),
                 timer=timer or Timer(),
                 log=log,
@@ -207,7 +209,7 @@ class FanOut:
     ) -> dict[str, Any]:
         priced = prices is not None or tally.cost_usd > 0
         manifest: dict[str, Any] = {"operation": self.operation, "output_path": str(target)}
-        if self.operation in ("images.generate", "audio.create_speech"):
+        if self.operation in MAKES_MEDIA:
             manifest["files_path"] = str(files)
         manifest |= asdict(tally)
         del manifest["first_error"]  # it may be long; the output has it
@@ -245,6 +247,16 @@ async def _journal_of(target: Place) -> AsyncIterator[Journal]:
         yield journal
     finally:
         await asyncio.shield(asyncio.to_thread(journal.__exit__, None, None, None))
+
+
+@asynccontextmanager
+async def _folder_of(place: Place, concurrency: int) -> AsyncIterator[MediaFolder]:
+    """The folder for media, closed in a thread: what is being written is waited for."""
+    folder = MediaFolder(place, at_once=concurrency)
+    try:
+        yield folder
+    finally:
+        await asyncio.shield(asyncio.to_thread(folder.__exit__, None, None, None))
 
 
 class _Seal:

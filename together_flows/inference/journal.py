@@ -7,7 +7,9 @@ The invariants:
   the death of the process at once; in object storage it survives from the next `keep_safe` on.
 - A row whose answer was under way when the process died is not in the journal. It is sent again.
 - An entry counts only for the request it was made for: rows that have changed since are sent again.
-- It holds answers, errors and digests of requests, never a request and never a secret.
+- An answer whose media are still to be fetched is journaled before they are: it is paid, and only the fetching is
+  done again. Such an entry holds the addresses, which expire; it goes with the journal.
+- It holds answers, errors and digests of requests, never a request and never a secret of the account.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _EMPTY, _FAILED, _FINAL, _SUCCEEDED = range(4)
 
 
 class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """One line of the journal: what came of a row, or the record of the job that works on it.
+    """One line of the journal: what came of a row, or the record of the job that works on it, or a paid answer.
 
     Attributes:
         index: the row's position, from 0.
@@ -49,6 +51,8 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         cost_usd: what it cost in US dollars, where that is known.
         output: the row's line in the output.
         record: of its job.
+        unfetched: an answer that is paid, and whose media have not been fetched yet.
+        unfinished: a failed row whose job or answer is there, so that only its media are to be fetched.
     """
 
     index: int
@@ -60,6 +64,8 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     cost_usd: float = 0.0
     output: msgspec.Raw = msgspec.Raw(b"")
     record: dict[str, Any] | None = None
+    unfetched: dict[str, Any] | None = None
+    unfinished: bool = False
 
 
 _read: Final = msgspec.json.Decoder(Entry).decode
@@ -86,6 +92,7 @@ class Journal:
         self._places = array("Q")
         self._digests = array("Q")
         self._records: dict[int, Entry] = {}
+        self._unfetched: dict[int, int] = {}  # where their entries begin
         self._file = -1
         self._size = self._safe = 0
         self._writing, self._keeping = threading.Lock(), threading.Lock()  # records come from other threads
@@ -144,6 +151,18 @@ class Journal:
         self._records[index] = entry
         self.keep_safe()
 
+    def unfetched(self, index: int, digest: int) -> Entry | None:
+        """The paid answer of a row whose media have not been fetched yet."""
+        if index not in self._unfetched:
+            return None
+        entry = _read(self._line_at(self._unfetched[index]))
+        return entry if entry.digest == digest else None
+
+    def add_unfetched(self, entry: Entry) -> None:
+        """Write down an answer before its media are fetched; it is safe when this returns. It blocks."""
+        self._note(entry, self._append(entry))
+        self.keep_safe()
+
     def keep_safe(self) -> None:
         """Make what was written survive this machine, as far as the storage does. It blocks; any thread may call it."""
         with self._keeping:
@@ -197,6 +216,9 @@ class Journal:
         if entry.record is not None:
             self._records[entry.index] = entry
             return
+        if entry.unfetched is not None:
+            self._unfetched[entry.index] = place
+            return
         missing = entry.index + 1 - len(self._states)
         if missing > 0:
             self._states.extend(bytes(missing))
@@ -205,7 +227,9 @@ class Journal:
         self._states[entry.index] = _SUCCEEDED if entry.succeeded else _FINAL if entry.final else _FAILED
         self._places[entry.index] = place
         self._digests[entry.index] = entry.digest
-        self._records.pop(entry.index, None)
+        if not entry.unfinished:
+            self._records.pop(entry.index, None)
+            self._unfetched.pop(entry.index, None)
 
     def _state(self, index: int, digest: int) -> int:
         return self._states[index] if index < len(self._states) and self._digests[index] == digest else _EMPTY

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias, runtime_checkable
 
-from together_flows.datasets.storage import Location, file_system_of, is_url, name_of, open_source, open_target
+from together_flows.datasets.storage import (
+    COPY_BYTES,
+    Location,
+    file_system_of,
+    is_url,
+    name_of,
+    open_source,
+    open_target,
+)
 from together_flows.errors import ArgumentInvalid
 
 __all__ = ["Place", "PlaceLike", "RemotePlace", "place_of"]
@@ -72,6 +80,11 @@ class Place:
     def replacing(self) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Open the file for writing. It takes its name only when the block ends well."""
         return open_target(self._location)
+
+    def take(self, file: Path) -> None:
+        """Become a copy of a file of this machine, in constant memory."""
+        with self.replacing() as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target, COPY_BYTES)
 
     def remove(self) -> None:
         """Remove it, with all that is in it. Nothing happens if it is not there."""
@@ -139,9 +152,13 @@ class RemotePlace(Place):
             spool = Path(folder) / "target"
             with spool.open("wb") as stream:
                 yield stream
-            # Some file systems want the folder; object storage has none and does not mind.
-            self._file_system.makedirs(self._path.rpartition("/")[0] or "/", exist_ok=True)
-            self._file_system.put_file(os.fspath(spool), self._path)
+            self.take(spool)
+
+    def take(self, file: Path) -> None:
+        """Become a copy of a file of this machine, in constant memory."""
+        # Some file systems want the folder; object storage has none and does not mind.
+        self._file_system.makedirs(self._path.rpartition("/")[0] or "/", exist_ok=True)
+        self._file_system.put_file(os.fspath(file), self._path)
 
     def remove(self) -> None:
         """Remove it, with all that is in it. Nothing happens if it is not there."""

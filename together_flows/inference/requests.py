@@ -14,7 +14,7 @@ from together_flows.api import OPERATIONS, Operation
 from together_flows.errors import ArgumentInvalid
 from together_flows.inference.rows import Row
 
-__all__ = ["MODALITIES", "Asked", "RowTemplate"]
+__all__ = ["MAKES_MEDIA", "MODALITIES", "Asked", "RowTemplate"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ MODALITIES: Final[Mapping[str, Modality]] = {
     "videos.create": Modality("prompt"),
 }
 """The operations that rows can be sent to."""
+
+MAKES_MEDIA: Final = frozenset({"images.generate", "audio.create_speech", "videos.create"})
+"""The operations whose answers go into files."""
 
 _ENVELOPE = frozenset({"method", "url"})
 """Columns of batch lines that choose an endpoint. Here the operation is chosen for all rows."""

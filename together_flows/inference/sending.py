@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
 from together_flows.errors import ApiError, SubmissionUnknown, TogetherError
-from together_flows.inference.answers import suffix_of
+from together_flows.inference.answers import Address, AnswerParts
 from together_flows.inference.attempts import Again, AttemptPolicy, Halt, is_refusal
 from together_flows.inference.exchange import Came, Exchange
 from together_flows.inference.governor import Governor
 from together_flows.inference.intake import Intake
 from together_flows.inference.journal import Entry, Journal
-from together_flows.inference.places import Place
+from together_flows.inference.media import MediaFolder
 from together_flows.inference.pricing import Meter
 from together_flows.inference.requests import Asked
 from together_flows.inference.turnstile import Timer, Turnstile
@@ -43,7 +43,7 @@ class Sending:
         journal: where outcomes go.
         governor: how many may be in flight.
         policy: how patient to be with a row.
-        files: the folder for pictures and sound.
+        media: keeps pictures, sound and videos.
         meter: counts what was spent.
         timer: tells the time and waits.
         log: called with a message and a level.
@@ -58,7 +58,7 @@ class Sending:
     journal: Journal
     governor: Governor
     policy: AttemptPolicy
-    files: Place
+    media: MediaFolder
     meter: Meter
     timer: Timer
     log: Callable[[str, str], None]
@@ -107,11 +107,20 @@ class Sending:
     async def _outcome(self, asked: Asked) -> Entry | None:
         """What comes of a row; `None` when it was not settled, because everything stops."""
         if asked.operation is None:
-            return _failed(asked, asked.problem, None, final=False)
+            return _failed(asked, asked.problem)
+        came: Came | Entry | None = self._paid_before(asked)
+        if came is None:
+            came = await self._answer(asked)
+            if isinstance(came, Came):
+                came = await self._paid(asked, came)
+        return await self._with_media(asked, came) if isinstance(came, Came) else came
+
+    async def _answer(self, asked: Asked) -> Came | Entry | None:
+        """The answer to a row, however often it has to be sent; or its failure."""
         failures = refusals = 0
         while True:
             try:
-                return await self._succeeded(asked, await self._attempt(asked))
+                return await self._attempt(asked)
             except TogetherError as error:
                 failures += not is_refusal(error)
                 refusals += is_refusal(error)
@@ -141,33 +150,42 @@ class Sending:
             self.governor.answered(came.headers)
             return came
 
-    async def _succeeded(self, asked: Asked, came: Came) -> Entry:
+    def _paid_before(self, asked: Asked) -> Came | None:
+        """The answer that an earlier attempt has paid for, where only its media are missing."""
+        entry = self.journal.unfetched(asked.index, asked.digest)
+        if entry is None or entry.unfetched is None:
+            return None
+        media = [Address(url) for url in entry.unfetched["addresses"]]
+        parts = AnswerParts(entry.unfetched["response"], media, entry.prompt_tokens, entry.completion_tokens)
+        return Came(parts, {}, entry.cost_usd)
+
+    async def _paid(self, asked: Asked, came: Came) -> Came:
+        """Count what an answer cost. One whose media can only be fetched once is journaled before they are."""
         parts = came.parts
-        paths = await asyncio.to_thread(self._write_files, asked, parts.files) if parts.files else []
         cost = came.cost_usd or self.meter.price(asked, parts.prompt_tokens, parts.completion_tokens)
         if (overspent := self.meter.add(cost)) is not None:
             self._stop(overspent)
-        line = _line(asked, "succeeded", response=parts.response) | ({"paths": paths} if paths else {})
-        return Entry(
-            index=asked.index,
-            digest=asked.digest,
-            succeeded=True,
-            prompt_tokens=parts.prompt_tokens,
-            completion_tokens=parts.completion_tokens,
-            cost_usd=cost,
-            output=msgspec.Raw(_encode(line)),
-        )
+        came = replace(came, cost_usd=cost)
+        addresses = [medium.url for medium in parts.media if isinstance(medium, Address)]
+        if addresses and len(addresses) == len(parts.media) and not came.readable_again:
+            unfetched = {"response": parts.response, "addresses": addresses}
+            await asyncio.to_thread(self.journal.add_unfetched, _entry(asked, came, unfetched=unfetched))
+        return came
 
-    def _write_files(self, asked: Asked, contents: Any) -> list[str]:
-        """Write what a row made, under names that nobody else has chosen: the number of the row."""
-        paths = []
-        for number, content in enumerate(contents):
-            part = f"-{number}" if len(contents) > 1 else ""
-            place = self.files.child(f"{asked.index:09d}{part}.{suffix_of(content)}")
-            with place.replacing() as stream:
-                stream.write(content)
-            paths.append(str(place))
-        return paths
+    async def _with_media(self, asked: Asked, came: Came) -> Entry | None:
+        """The outcome of a row that has an answer, once its media are in their files."""
+        try:
+            paths = await self.media.keep(asked, came.parts.media) if came.parts.media else []
+        except TogetherError as error:
+            self.mendable += error.retryable
+            failure = {"message": str(error), "code": None}
+            line = _line(asked, "failed", response=came.parts.response, error=failure)
+            return _entry(asked, came, output=msgspec.Raw(_encode(line)), unfinished=True)
+        except Exception as error:  # the folder refuses this file, and so the files of all other rows
+            self._stop(_cannot_write(error))
+            return None
+        line = _line(asked, "succeeded", response=came.parts.response) | ({"paths": paths} if paths else {})
+        return _entry(asked, came, succeeded=True, output=msgspec.Raw(_encode(line)))
 
     def _stop(self, error: Exception) -> None:
         self.stopped_by = self.stopped_by or error
@@ -189,7 +207,27 @@ class Sending:
             self.log(words, "info")
 
 
-def _failed(asked: Asked, words: str, error: TogetherError | None, *, final: bool) -> Entry:
+def _entry(asked: Asked, came: Came, **fields: Any) -> Entry:
+    """The journal's entry of a row that was answered."""
+    return Entry(
+        index=asked.index,
+        digest=asked.digest,
+        prompt_tokens=came.parts.prompt_tokens,
+        completion_tokens=came.parts.completion_tokens,
+        cost_usd=came.cost_usd,
+        **fields,
+    )
+
+
+def _cannot_write(error: Exception) -> TogetherError:
+    return TogetherError(
+        f"The files of pictures, sound and videos cannot be written: {error!r}.",
+        mend="See to the folder's space and rights. The next attempt goes on from here.",
+        retryable=True,
+    )
+
+
+def _failed(asked: Asked, words: str, error: TogetherError | None = None, *, final: bool = False) -> Entry:
     status = error.status_code if isinstance(error, ApiError) else None
     code = error.code or None if isinstance(error, ApiError) else None
     failure = {"message": words, "code": code}
