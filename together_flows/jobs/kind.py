@@ -206,6 +206,17 @@ class JobKind:
         except _MALFORMED as error:
             raise AnswerInvalid(f"The API sent a malformed row of a {self.noun}: {error!r}.") from None
 
+    def result(self, row: Row) -> dict[str, Any]:
+        """The manifest of a job that has succeeded.
+
+        Raises:
+            AnswerInvalid: the row lacks what every such job has.
+        """
+        try:
+            return self.manifest(row)
+        except _MALFORMED as error:
+            raise AnswerInvalid(f"The API sent a malformed row of a {self.noun}: {error!r}.") from None
+
     def jobs_in(self, answer: Any) -> dict[str, Row]:
         """The jobs in the answer of `list_all`, by id, in their order.
 

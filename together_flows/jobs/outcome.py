@@ -15,12 +15,15 @@ from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import JobReference, JobState, JobStatus
 from together_flows.jobs.pages import page_of
 from together_flows.jobs.record import JobRecord, Phase, TaskOutcome
-from together_flows.jobs.steps import Load, Save, Send, Steps
+from together_flows.jobs.steps import Load, Log, Save, Send, Sleep, Steps
 from together_flows.jobs.waiting import Done, Expired, GiveUp
 
 __all__ = ["Outcome", "conclude", "outcome_from_event", "outcome_to_event", "remember"]
 
 Outcome: TypeAlias = Done | Expired | GiveUp
+
+#: Seconds between the reads of a result that is not there yet.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_url: str = "") -> Steps[dict[str, Any]]:
@@ -63,7 +66,7 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
     full = yield from _full(kind, reference, status)
     if full.state is JobState.SUCCEEDED:
         record = yield from remember(TaskOutcome.SUCCEEDED, full.state)
-        manifest = kind.manifest(full.row)
+        manifest = kind.result(full.row)
         if record is not None and record.estimated_usd is not None:
             manifest["estimated_price_usd"] = record.estimated_usd
         return manifest
@@ -89,12 +92,32 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
 
 
 def _full(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[JobStatus]:
-    """The whole row: lists show less of a job than a read of its own. That it was final stands, should the read lag."""
-    try:
-        full = kind.status((yield Send(kind.read(reference.id).untyped())), reference.id)
-    except NotFound:
-        return status
+    """The whole row: lists show less of a job than a read of its own.
+
+    That the job was final stands. A read that fails or lags behind is made again, because it knows less of the result.
+    """
+    for pause in _PAUSES:
+        try:
+            full = yield from _whole(kind, reference)
+            if full.state.is_final:
+                return full
+            yield Log(f"{reference} was {status.raw} and is read as {full.raw}, which lags behind.", "info")
+        except NotFound:
+            return status
+        except TogetherError as error:
+            if not error.retryable:
+                raise
+            yield Log(f"Reading the result of {reference} failed and is tried again: {error}", "warning")
+        yield Sleep(pause)
+    full = yield from _whole(kind, reference)
     return full if full.state.is_final else replace(status, row=full.row)
+
+
+def _whole(kind: JobKind, reference: JobReference) -> Steps[JobStatus]:
+    full = kind.status((yield Send(kind.read(reference.id).untyped())), reference.id)
+    if full.state is JobState.SUCCEEDED:
+        kind.result(full.row)  # refuses a row that tells too little
+    return full
 
 
 def _words(kind: JobKind, status: JobStatus) -> Steps[str]:

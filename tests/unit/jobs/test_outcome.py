@@ -12,9 +12,19 @@ from tests.unit.jobs.specimens import SPECIMENS
 from tests.unit.jobs.surfaces import SURFACES
 from tests.unit.jobs.world import Process, Remote, RemoteJob, waiting_record
 from together_flows.api import Operation
-from together_flows.errors import BadRequest, JobCancelled, JobFailed, ServerFailed, TogetherError, WaitTimeout
+from together_flows.errors import (
+    AnswerInvalid,
+    AuthenticationFailed,
+    BadRequest,
+    ConnectionFailed,
+    JobCancelled,
+    JobFailed,
+    ServerFailed,
+    TogetherError,
+    WaitTimeout,
+)
 from together_flows.jobs.kind import KINDS, kind_named
-from together_flows.jobs.model import JobReference, JobState
+from together_flows.jobs.model import JobReference, JobState, JobStatus
 from together_flows.jobs.outcome import conclude, outcome_from_event, outcome_to_event, remember
 from together_flows.jobs.record import JobRecord, Phase, TaskOutcome
 from together_flows.jobs.submission import SubmissionPolicy, submission
@@ -296,3 +306,60 @@ def test_a_read_that_lags_behind_does_not_undo_what_was_seen() -> None:
     assert task.concludes(Done(seen))["model"] == "me/llama-tuned-2"
     assert task.record.outcome is TaskOutcome.SUCCEEDED
     assert task.remote.cancelled == []
+
+
+class TestTheRowOfAResult:
+    """It is read again while it is worse than what was seen already."""
+
+    def task(self, answers: list[TogetherError | None]) -> Task:
+        """A batch that has completed, though its first reads go wrong: with an error, or as it was before."""
+        task = Task("batch", "COMPLETED")
+        output, answers = task.job.body.pop("output_file_id"), [*answers]
+
+        def refuse(operation: Operation[Any]) -> TogetherError | None:
+            if answers:
+                task.job.status = "IN_PROGRESS"
+                return answers.pop(0)
+            task.job.status, task.job.body["output_file_id"] = "COMPLETED", output
+            return None
+
+        task.remote.refuse = refuse
+        return task
+
+    @pytest.mark.parametrize(
+        "answers",
+        [
+            [None],
+            [None] * 5,
+            [ServerFailed("down", status_code=503, retryable=True)] * 5,
+            [AnswerInvalid("cut in half"), None, ConnectionFailed("reset")],
+        ],
+    )
+    def test_an_older_row_or_none_at_all_is_not_the_result(self, answers: list[TogetherError | None]) -> None:
+        task = self.task(answers)
+        manifest = task.concludes()
+        assert manifest["output_file_id"] == SPECIMENS["batch"].row["output_file_id"]
+        assert manifest["status"] == "COMPLETED"
+        assert task.record.outcome is TaskOutcome.SUCCEEDED
+
+    def test_a_row_that_stays_unreadable_leaves_the_job_to_the_retry(self) -> None:
+        task = self.task([ServerFailed("down", status_code=503, retryable=True)] * 6)
+        with pytest.raises(ServerFailed):
+            task.concludes()
+        assert (task.record.phase, task.record.outcome) == (Phase.WAITING, None)
+        assert task.remote.cancelled == []
+
+    def test_a_refusal_is_no_reason_to_wait(self) -> None:
+        task = self.task([AuthenticationFailed("no", status_code=401)])
+        began = task.remote.now
+        with pytest.raises(AuthenticationFailed):
+            task.concludes()
+        assert task.remote.now == began
+
+    def test_a_row_without_an_id_is_an_error_that_a_retry_may_mend(self) -> None:
+        task = Task("batch", "COMPLETED")
+        task.remote.row = lambda job: {"status": "COMPLETED"}  # type: ignore[method-assign] # the API forgets the id
+        with pytest.raises(AnswerInvalid, match="malformed row of a batch") as failed:
+            task.concludes(Done(JobStatus(task.reference, JobState.SUCCEEDED, raw="COMPLETED")))
+        assert failed.value.retryable
+        assert task.record.outcome is None
