@@ -49,7 +49,7 @@ class TogetherInferenceOperator(BaseAsyncOperator):
     Returns ``output_path``, ``files_path`` where there are files, ``rows``, ``succeeded``, ``failed``,
     ``prompt_tokens``, ``completion_tokens``, ``cost_usd``, ``resumed``, ``retries``, ``rate_limited`` and ``seconds``;
     each is an XCom of its own too. Each line of the output has ``custom_id``, ``index``, ``status``, ``response``,
-    ``error``, ``status_code``, ``paths`` of the pictures or the sound that the row made, and ``columns`` with what it
+    ``error``, ``status_code``, ``paths`` of the files that the row made, and ``columns`` with what it
     held besides.
 
     :param operation: ``chat.create``, ``completions.create``, ``embeddings.create``, ``rerank.create``,
@@ -59,7 +59,7 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         URL that ``ObjectStoragePath`` understands. A row is a text, or a mapping of the operation's arguments.
         (templated)
     :param output_path: where the output goes: a path as the worker sees it, or a URL. (templated)
-    :param files_path: the folder for pictures and sound; beside the output unless given. (templated)
+    :param files_path: the folder for pictures, sound and videos; beside the output unless given. (templated)
     :param model: model for rows that name none. (templated)
     :param system: system message for chats that begin with none. (templated)
     :param defaults: further arguments of the operation, such as ``{"max_tokens": 200}``, for rows that do not give

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import Any
 
@@ -14,7 +15,8 @@ __all__ = ["VIDEOS", "Video", "new_video"]
 BASE_SECONDS, SECONDS_PER_SECOND = 60.0, 12.0
 """How long the service works on a clip, and on each second of it."""
 
-CENTS_PER_SECOND = 8
+SECONDS_PER_DOLLAR = 5
+"""How much clip a dollar buys. The contract has the cost as a whole number, and examples of the service in dollars."""
 
 
 class Video(Job, kw_only=True):
@@ -37,9 +39,9 @@ class Video(Job, kw_only=True):
         return f"media/{self.id}.mp4"
 
     @property
-    def cents(self) -> int:
-        """What it costs, in US cents."""
-        return self.length * CENTS_PER_SECOND
+    def dollars(self) -> int:
+        """What it costs, in US dollars."""
+        return math.ceil(self.length / SECONDS_PER_DOLLAR)
 
 
 class _Videos(JobKind[Video]):

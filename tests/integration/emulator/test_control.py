@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 
 from together_flows.errors import ConfigurationInvalid
@@ -99,6 +100,17 @@ def test_requests_over_the_limit_are_told_when_to_come_back(account: Account) ->
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
     assert account.http.get("/files").status_code == 200
+
+
+def test_reading_from_signed_addresses_does_not_count_against_the_limit(account: Account) -> None:
+    painting = {"model": "black-forest-labs/FLUX.1-schnell", "prompt": "a cat", "width": 64, "height": 64}
+    address = account.http.post("/images/generations", json=painting).json()["data"][0]["url"]
+    account.emulator.settings(rate_limit=1)
+    try:
+        assert [httpx2.get(address).status_code for _ in range(3)] == [200] * 3
+        assert [account.http.get("/files").status_code for _ in range(2)] == [200, 429]
+    finally:
+        account.emulator.settings(rate_limit=None)
 
 
 def test_inference_tells_what_is_left_of_the_limit(account: Account) -> None:

@@ -1,18 +1,20 @@
-"""A process that sends rows until it is killed: `python -m …sending_child URL KEY ROWS OUTPUT`."""
+"""A process that sends rows until it is killed: `python -m …sending_child URL KEY ROWS OUTPUT [WISHES]`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 from together_flows import AsyncTogether
 from together_flows.inference import FanOut
 
+CHAT = {"operation": "chat.create", "model": "Qwen/Qwen3.5-9B", "defaults": {"max_tokens": 8}}
 
-async def main(url: str, key: str, rows: str, output: str) -> None:
+
+async def main(url: str, key: str, rows: str, output: str, wishes: str = json.dumps(CHAT)) -> None:
     async with AsyncTogether(api_key=key, base_url=url) as client:
-        fan_out = FanOut(operation="chat.create", model="Qwen/Qwen3.5-9B", defaults={"max_tokens": 8}, concurrency=16)
-        await fan_out.run(client, rows, output)
+        await FanOut(concurrency=16, **json.loads(wishes)).run(client, rows, output)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ async def test_pictures_go_into_files_and_never_into_the_output(send: Send, outp
     made = await send(rows, operation="images.generate", model="black-forest-labs/FLUX.1-schnell", defaults=size)
     first, second = lines(output)
     assert [Path(path).name for path in first["paths"]] == ["000000000.jpg"]
-    assert [Path(path).name for path in second["paths"]] == ["000000001-0.png", "000000001-1.png"]
+    assert [Path(path).name for path in second["paths"]] == ["000000001-etc-passwd-0.png", "000000001-etc-passwd-1.png"]
     assert {str(Path(path).parent) for path in first["paths"] + second["paths"]} == {made["files_path"]}
     assert Path(second["paths"][1]).read_bytes().startswith(b"\x89PNG")
     assert 'b64_json":' not in output.read_text()

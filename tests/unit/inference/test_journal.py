@@ -149,3 +149,26 @@ def test_an_object_that_brings_its_file_system_is_a_place(tmp_path: Path) -> Non
         stream.write(b"done")
     assert (tmp_path / "deep" / "out.jsonl").read_bytes() == b"done"
     assert str(place.sibling("other")) == f"store://somewhere{tmp_path}/deep/other"
+
+
+def test_an_answer_whose_media_are_missing_counts_until_they_are_there(target: Place) -> None:
+    unfetched = Entry(index=0, digest=7, unfetched={"addresses": ["https://here"]}, cost_usd=0.5)
+    with Journal(target) as journal:
+        journal.add_unfetched(unfetched)
+        journal.add(Entry(index=0, digest=7, output=msgspec.Raw(b"{}"), unfinished=True))
+    with Journal(target) as journal:
+        assert not journal.settles(0, 7)
+        assert journal.unfetched(0, 7) == unfetched
+        assert journal.unfetched(0, 8) is None
+        journal.add(entry(0, digest=7))
+        assert journal.unfetched(0, 7) is None
+
+
+def test_an_answer_whose_media_are_missing_is_safe_at_once(target: Place) -> None:
+    journal = Journal(target).__enter__()
+    journal.add_unfetched(Entry(index=0, digest=7, unfetched={"addresses": []}))
+    part = target.sibling(f".{target.name}.part")
+    kept = part.children() or [part]  # segments in object storage, or the file itself
+    with kept[0].open() as stream:
+        assert b"unfetched" in stream.read()
+    journal.__exit__(None, None, None)

@@ -79,7 +79,7 @@ async def retrieve(call: Call) -> Response:
 def _shown(call: Call, video: Video) -> Response:
     row = VIDEOS.row(call.world, video, call.world.clock.now())
     if row["status"] == "completed":
-        row["outputs"] = {"cost": video.cents, "video_url": signed_url(call, video.path)}
+        row["outputs"] = {"cost": video.dollars, "video_url": signed_url(call, video.path)}
     return json_reply(row)
 
 

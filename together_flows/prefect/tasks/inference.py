@@ -55,8 +55,8 @@ def infer_rows(
         rows: texts, or mappings of the operation's arguments; or the path or fsspec URL of a `.jsonl` or `.csv` file of
             these. Give a file for more than a few thousand.
         output_path: where the results go, a local path or an fsspec URL. Each line has `custom_id`, `index`, `status`,
-            `response`, `error` and `status_code`, and `paths` of the pictures or the sound that the row made.
-        files_path: the folder for pictures and sound; beside the output unless given.
+            `response`, `error` and `status_code`, and `paths` of the files that the row made.
+        files_path: the folder for pictures, sound and videos; beside the output unless given.
         model: the model for rows that name none.
         system: the system message for chats that begin with none.
         defaults: further arguments of the operation, such as `{"max_tokens": 200}`, for rows that do not give them.
