@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import html
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
@@ -25,14 +29,21 @@ class Redactor:
     @functools.cached_property
     def _longest_first(self) -> list[str]:
         """In this order a secret that contains another is masked as a whole."""
-        revealed = {secret.get_secret_value().strip() for secret in self._given}
-        return sorted((secret for secret in revealed if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+        given = [secret.get_secret_value() for secret in self._given]
+        revealed = {form for secret in given for form in (secret, secret.strip()) if len(form) >= _SHORTEST_SECRET}
+        return sorted({form for secret in revealed for form in _forms(secret)}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """The text with every known secret masked."""
+        """The text with every known secret masked, also where it is written as in JSON, HTML, a URL or base64."""
         for secret in self._longest_first:
             text = text.replace(secret, MASK)
         return text
+
+    def body(self, body: bytes) -> bytes:
+        """An answer's body with every known secret masked. JSON stays JSON."""
+        text = body.decode("utf-8", errors="replace")
+        masked = self.text(text)
+        return body if masked == text else masked.encode()
 
     def data(self, value: Any) -> Any:
         """JSON-like data with every known secret masked, in keys too."""
@@ -43,6 +54,17 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.data(item) for item in value]
         return value
+
+
+def _forms(secret: str) -> set[str]:
+    """The ways in which a server that repeats a secret may write it."""
+    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    nested = {json.dumps(form)[1:-1] for form in in_json}  # JSON that stands as text in other JSON
+    in_python = {repr(secret)[1:-1], str(secret.encode())[2:-1]}
+    in_url = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    in_base64 = {base64.b64encode(secret.encode()).decode(), base64.urlsafe_b64encode(secret.encode()).decode()}
+    on_one_line = " ".join(secret.split())
+    return {secret, on_one_line, html.escape(secret), *in_json, *nested, *in_python, *in_url, *in_base64}
 
 
 def secrets_in(value: Any) -> Iterator[SecretStr]:

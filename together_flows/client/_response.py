@@ -24,6 +24,9 @@ EVENT_LIMIT = 16 * 1024 * 1024
 LARGE = 256 * 1024
 """Bytes from which an answer is read in small steps, and by the async client in a thread."""
 
+#: Bytes of a body that cannot be read in which secrets are masked before its beginning is shown.
+_LOOKED_AT = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[T]):
@@ -81,7 +84,7 @@ def decoded_json(name: str, body: bytes, *, redactor: Redactor) -> Any:
     except RecursionError as error:
         raise AnswerInvalid(f"{name}: the answer is nested too deeply to be an answer of the API.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shown = redactor.text(body[:400].decode("utf-8", errors="replace"))[:80]
+        shown = redactor.body(body[:_LOOKED_AT]).decode("utf-8", errors="replace")[:80]
         raise AnswerInvalid(f"{name}: the answer is not JSON ({error}). It begins with {shown!r}.") from error
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
+import re
 from typing import Any
+from urllib.parse import quote, urlencode
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -26,6 +32,37 @@ def test_a_secret_that_contains_another_is_masked_as_a_whole() -> None:
     redactor = Redactor([SecretStr("abcdef"), SecretStr("abcdef-and-more")])
 
     assert redactor.text("abcdef-and-more") == MASK
+
+
+#: Written otherwise in JSON, in a URL, in HTML and in Python.
+AWKWARD = 'pass"word/+%é&<\\>\nsecond line\n'
+WRITTEN = {
+    "json": json.dumps(AWKWARD),
+    "json as it is": json.dumps(AWKWARD, ensure_ascii=False),
+    "json in json": json.dumps(json.dumps({"value": AWKWARD})),
+    "url": quote(AWKWARD),
+    "query": urlencode({"value": AWKWARD}),
+    "html": html.escape(AWKWARD),
+    "python": repr(AWKWARD),
+    "bytes": repr(AWKWARD.encode()),
+    "base64": base64.b64encode(AWKWARD.encode()).decode(),
+    "base64 without the last line break": base64.b64encode(AWKWARD.strip().encode()).decode(),
+    "one line": " ".join(AWKWARD.split()),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_a_secret_is_masked_however_it_is_written(form: str) -> None:
+    text = Redactor([SecretStr(AWKWARD)]).text(f"refused: {WRITTEN[form]}!")
+
+    assert MASK in text
+    assert not re.search("pass.?word|second|second line|cGFzcyJ3b3Jk", text)
+
+
+def test_a_body_in_which_a_secret_was_masked_is_still_json() -> None:
+    body = Redactor([SecretStr(AWKWARD)]).body(json.dumps({"sent": AWKWARD, AWKWARD: 1}).encode())
+
+    assert json.loads(body) == {"sent": MASK, MASK: 1} or json.loads(body) == {"sent": f"{MASK}\n", f"{MASK}\n": 1}
 
 
 def test_words_are_not_masked_because_a_secret_is_short() -> None:
