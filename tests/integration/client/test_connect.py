@@ -6,14 +6,13 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from tests.integration.client.scripted import Reply, scripted
+from tests.integration.client.session_server import session_server
 from together_flows import AsyncTogether, Together
 from together_flows.api import audio, files
 from together_flows.api._operation import Operation
@@ -29,18 +28,6 @@ from together_flows.errors import (
 both = pytest.mark.parametrize("way", ["sync", "async"])
 
 SPEECH = audio.connect_speech(voice="tara", max_partial_length=100)
-
-
-@contextmanager
-def session_server(handle: Callable[[ServerConnection], None]) -> Iterator[str]:
-    with serve(handle, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def spoken(way: str, url: str, *events: dict[str, Any], operation: Operation[Any] = SPEECH) -> list[Any]:
@@ -164,6 +151,35 @@ async def test_an_async_session_waits_for_a_single_event() -> None:
             assert (await session.receive()).type == "session.created"
             with pytest.raises(ConnectionFailed):
                 await session.receive()
+
+
+@both
+def test_a_look_for_an_event_ends_with_nothing_when_none_has_come(way: str) -> None:
+    """And the next event is not lost by it."""
+    on = threading.Event()
+
+    def hesitate(connection: ServerConnection) -> None:
+        on.wait(10)
+        connection.send('{"type": "session.created"}')
+        connection.recv()
+
+    def look(url: str) -> list[Any]:
+        with Together(api_key="key-123456", base_url=url) as client, client.connect(SPEECH) as session:
+            early = [session.poll(0), session.poll(0.01)]
+            on.set()
+            return [*early, session.poll(10)]
+
+    async def alook(url: str) -> list[Any]:
+        async with AsyncTogether(api_key="key-123456", base_url=url) as client, client.connect(SPEECH) as session:
+            early = [await session.poll(0), await session.poll(0.01)]
+            on.set()
+            return [*early, await session.poll(10)]
+
+    with session_server(hesitate) as url:
+        *early, late = asyncio.run(alook(url)) if way == "async" else look(url)
+
+    assert early == [None, None]
+    assert late.type == "session.created"
 
 
 @both

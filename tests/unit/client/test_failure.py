@@ -197,6 +197,21 @@ def test_an_error_in_a_stream_is_an_error_of_the_same_tree(event: Any, kind: typ
     assert "in the stream" in error.message
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"message": "no", "code": "invalid_api_key", "type": "invalid_request_error"}, errors.AuthenticationFailed),
+        ({"message": "no", "code": "model_not_available"}, errors.BadRequest),
+        ({"message": "no", "type": "invalid_request_error"}, errors.BadRequest),
+    ],
+)
+def test_an_error_in_a_session_has_the_class_that_its_words_mean(error: Any, kind: type[ApiError]) -> None:
+    found = error_in_stream("GET /x", {"type": "x.failed", "error": error}, redactor=Redactor())
+
+    assert type(found) is kind
+    assert not found.retryable
+
+
 @given(st.integers(300, 599), st.binary(max_size=300), st.text(max_size=20))
 def test_no_answer_whatsoever_breaks_the_reading(status: int, body: bytes, retry_after: str) -> None:
     error = error_of("GET /x", status, {"retry-after": retry_after}, body, redactor=Redactor(), now=NOW)
