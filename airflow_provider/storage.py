@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from together_flows.api import Operation
     from together_flows.client import Together
+    from together_flows.inference.places import PlaceLike
 
-__all__ = ["deliver", "download", "download_signed", "fetch", "is_url", "written_to"]
+__all__ = ["deliver", "download", "download_signed", "fetch", "is_url", "located", "written_to"]
 
 _BLOCK = 1 << 20
 
@@ -27,6 +28,19 @@ _BLOCK = 1 << 20
 def is_url(location: str) -> bool:
     """Whether a location is a URL such as ``s3://conn_id@bucket/key``, rather than a path of this machine."""
     return "://" in location
+
+
+def located(location: str) -> PlaceLike:
+    """
+    A path of this machine, or what Airflow makes of a URL.
+
+    :param location: a path, or a URL that ``ObjectStoragePath`` understands.
+    """
+    if not is_url(location):
+        return location
+    from airflow.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(location)
 
 
 def fetch(location: str, folder: Path) -> Path:

@@ -12,14 +12,13 @@ from airflow.sdk import BaseAsyncOperator
 from airflow_provider.failures import raise_for_airflow
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import number
-from airflow_provider.storage import is_url
+from airflow_provider.storage import located
 from together_flows.errors import ArgumentInvalid, TogetherError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from together_flows.inference import FanOut
-    from together_flows.inference.places import PlaceLike
 
 __all__ = ["TogetherInferenceOperator"]
 
@@ -173,9 +172,9 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         async with client:
             return await fan_out.run(
                 client,
-                _located(self.rows) if isinstance(self.rows, str) else list(self.rows),
-                _located(self.output_path),
-                files_path=_located(self.files_path) if self.files_path else None,
+                located(self.rows) if isinstance(self.rows, str) else list(self.rows),
+                located(self.output_path),
+                files_path=located(self.files_path) if self.files_path else None,
                 key=_intention(context),
                 log=self._say,
             )
@@ -198,15 +197,6 @@ class TogetherInferenceOperator(BaseAsyncOperator):
 
     def _say(self, message: str, level: str) -> None:
         getattr(self.log, level)(message)
-
-
-def _located(location: str) -> PlaceLike:
-    """A path of this machine, or what Airflow makes of a URL."""
-    if not is_url(location):
-        return location
-    from airflow.sdk import ObjectStoragePath
-
-    return ObjectStoragePath(location)
 
 
 def _whole(value: float | str | None, name: str) -> int | None:

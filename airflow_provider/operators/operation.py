@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider.failures import raise_for_airflow
 from airflow_provider.hooks.together import TogetherHook
-from airflow_provider.storage import download, written_to
+from airflow_provider.storage import download, located, written_to
 from together_flows.errors import ArgumentInvalid, TogetherError
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class TogetherOperator(BaseOperator):
     Returns the answer as JSON. An answer that is a file, or too large for an XCom, needs ``output_path``; then
     ``path`` and ``bytes`` are returned.
 
+    A WebSocket session is held from its beginning to its end: ``audio.connect_speech`` speaks the text of
+    ``session_input`` into ``output_path``, and ``realtime.connect`` writes down the recording that lies there. It needs
+    the extra ``realtime``.
+
     Work that takes long has operators of its own, which wait for it, find it again after a crash, and stop it when
     nobody wants it any more: :class:`~airflow_provider.operators.fine_tune.TogetherFineTuneOperator`,
     :class:`~airflow_provider.operators.batch.TogetherBatchOperator`,
@@ -54,10 +58,12 @@ class TogetherOperator(BaseOperator):
     :param arguments: the operation's arguments, by name. They are checked before anything is sent. (templated)
     :param output_path: where the answer goes: a path as the worker sees it, or a URL that ``ObjectStoragePath``
         understands. (templated)
+    :param session_input: what goes into a session: a text or a list of its pieces for ``audio.connect_speech``; the
+        path or URL of a recording for ``realtime.connect``. No other operation takes it. (templated)
     :param together_conn_id: id of the Airflow connection. (templated)
     """
 
-    template_fields: Sequence[str] = ("operation", "arguments", "output_path", "together_conn_id")
+    template_fields: Sequence[str] = ("operation", "arguments", "output_path", "session_input", "together_conn_id")
     template_fields_renderers = {"arguments": "json"}  # noqa: RUF012 - Airflow declares it so
     ui_color = "#e8ebf9"
 
@@ -67,6 +73,7 @@ class TogetherOperator(BaseOperator):
         operation: str,
         arguments: Mapping[str, Any] | None = None,
         output_path: str | None = None,
+        session_input: str | Sequence[str] | None = None,
         together_conn_id: str = TogetherHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -74,6 +81,7 @@ class TogetherOperator(BaseOperator):
         self.operation = operation
         self.arguments = arguments
         self.output_path = output_path
+        self.session_input = session_input
         self.together_conn_id = together_conn_id
 
     @cached_property
@@ -84,9 +92,13 @@ class TogetherOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Check the arguments, send the operation, and return or write its answer."""
         from together_flows.api import Reply
+        from together_flows.inference import check_session_input
 
         try:
             operation = self._operation()
+            check_session_input(operation, self.session_input)
+            if operation.reply is Reply.SOCKET:
+                return self._conversed(operation)
             if operation.reply is Reply.BYTES:
                 return download(self.hook.client, operation, self._output_path("is a file"))
             return self._kept(self.hook.client.send(operation.untyped()))
@@ -106,6 +118,16 @@ class TogetherOperator(BaseOperator):
                 mend=f"Did you mean {' or '.join(close)}?" if close else "See together_flows.api.OPERATIONS.",
             )
         return entry.function(**(self.arguments or {}))
+
+    def _conversed(self, operation: Operation[Any]) -> dict[str, Any]:
+        from together_flows.inference import SESSIONS, converse
+
+        form = SESSIONS[operation.name]
+        given: Any = located(str(self.session_input)) if form.reads_file else self.session_input
+        if form.writes_file:
+            return converse(self.hook.client, operation, given, located(self._output_path("is a file")))
+        kept: dict[str, Any] = self._kept(converse(self.hook.client, operation, given))
+        return kept
 
     def _kept(self, answer: Any) -> Any:
         text = json.dumps(answer, ensure_ascii=False, default=str).encode()

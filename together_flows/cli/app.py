@@ -102,11 +102,19 @@ def call(
     ] = "{}",
     output: Annotated[Path | None, typer.Option(help="Where the bytes of a binary answer go.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print each event as it comes, one a line.")] = False,
+    session_input: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What goes into a WebSocket session: text, in as many pieces as the option is given; or a recording's "
+            "path or URL.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Send one operation and print its answer as JSON. A file argument is written as "@path"."""
     from together_flows.cli.calls import send_operation
 
-    send_operation(operation, arguments, output=output, stream=stream)
+    send_operation(operation, arguments, output=output, stream=stream, session_input=session_input or [])
 
 
 @app.command(short_help="Upload a dataset, and have the API check it.")

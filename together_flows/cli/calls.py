@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +17,8 @@ from together_flows.api import GROUPS, OPERATIONS, Entry, Operation, Reply
 from together_flows.api._operation import Place, Wire
 from together_flows.cli.console import print_json, print_line
 from together_flows.errors import ArgumentInvalid
+from together_flows.inference import check_session_input, converse
+from together_flows.inference.sessions import SessionInput
 
 __all__ = ["explain_operation", "list_operations", "send_operation"]
 
@@ -60,7 +62,9 @@ def explain_operation(name: str, *, as_json: bool) -> None:
             print_line(f"    {parameter.name}: {parameter.annotation}{needed}")
 
 
-def send_operation(name: str, arguments: str, *, output: Path | None, stream: bool) -> None:
+def send_operation(
+    name: str, arguments: str, *, output: Path | None, stream: bool, session_input: Sequence[str]
+) -> None:
     """Send one operation and print its answer, or its events, as JSON.
 
     Args:
@@ -68,6 +72,7 @@ def send_operation(name: str, arguments: str, *, output: Path | None, stream: bo
         arguments: a JSON object; `@file` reads it from a file and `-` from standard input.
         output: where the bytes of a binary answer go.
         stream: print each event of the answer on a line of its own, as it comes.
+        session_input: what goes into a WebSocket session: pieces of text, or one path or URL of a recording.
 
     Raises:
         ArgumentInvalid: there is no such operation, or its answer cannot be printed so.
@@ -75,8 +80,11 @@ def send_operation(name: str, arguments: str, *, output: Path | None, stream: bo
     entry = _entry(name)
     _check_answer(entry, output, stream)
     operation = entry.function(**_with_files(entry, _object(arguments)))
+    check_session_input(operation, session_input)
     with Together() as client:
-        if stream:
+        if operation.reply is Reply.SOCKET:
+            print_json(converse(client, operation, _only(session_input), output))
+        elif stream:
             for event in client.stream(operation):
                 print_json(event, indent=None)
         elif output is not None:
@@ -90,12 +98,12 @@ def _plain(operation: Operation[Any]) -> Operation[Any]:
     return operation.untyped() if operation.reply is Reply.JSON else operation
 
 
+def _only(session_input: Sequence[str]) -> SessionInput:
+    """The input itself where one was given, and otherwise all pieces."""
+    return session_input[0] if len(session_input) == 1 else session_input
+
+
 def _check_answer(entry: Entry, output: Path | None, stream: bool) -> None:
-    if entry.reply is Reply.SOCKET:
-        raise ArgumentInvalid(
-            f"{entry.name} is a WebSocket session, which a command cannot hold.",
-            mend="Open it in Python: client.connect(operation).",
-        )
     if stream:
         if not entry.streams:
             raise ArgumentInvalid(f"{entry.name} does not stream.", mend="Leave out --stream.")
@@ -103,7 +111,7 @@ def _check_answer(entry: Entry, output: Path | None, stream: bool) -> None:
             raise ArgumentInvalid("A stream goes to standard output.", mend="Leave out --output.")
     elif entry.reply is Reply.BYTES and output is None:
         raise ArgumentInvalid(f"{entry.name} answers with a file.", mend="Say where it goes with --output.")
-    elif entry.reply is not Reply.BYTES and output is not None:
+    elif entry.reply not in (Reply.BYTES, Reply.SOCKET) and output is not None:
         raise ArgumentInvalid(f"{entry.name} answers with JSON, no file.", mend="Leave out --output, and write > file.")
 
 
