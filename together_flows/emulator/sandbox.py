@@ -1,4 +1,4 @@
-"""Code interpreter sessions: each is an interpreter of its own, locked into an empty folder.
+"""Code interpreter sessions: each is an interpreter of its own, locked into an empty folder that lies in memory.
 
 Code runs only where the system can lock it in: with namespaces for users, processes and the network, as Linux has
 them. Anywhere else it is refused, for an emulator must not become a way into the machine that it runs on.
@@ -7,7 +7,6 @@ them. Anywhere else it is refused, for an emulator must not become a way into th
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +30,10 @@ IDLE_SECONDS = 3600.0
 """Emulator seconds after which an unused session expires."""
 
 MAX_SESSIONS = 16
+"""Sessions at a time. One more takes the place of the one that was idle for longest."""
+
+MAX_REPLY = 32 * 2**20
+"""Bytes of one reply that are read, so that code which writes to the pipe itself cannot fill the memory."""
 
 _FAREWELL_SECONDS = 5.0
 
@@ -49,20 +52,24 @@ class CodeRefused(Exception):
         self.reason = reason
 
 
+class Reply(msgspec.Struct):
+    """What the inside of a session says of a request."""
+
+    outputs: list[dict[str, Any]] = []
+    errors: list[str] = []
+
+
 class Sandbox:
     """One session, with its process.
 
     Args:
-        folder: the only folder that its code sees; it is made, and removed at the end.
         now: the moment of its start, in emulator seconds.
     """
 
-    def __init__(self, folder: Path, now: float) -> None:
+    def __init__(self, now: float) -> None:
         self.id = f"ses_{uuid.uuid4().hex[:16]}"
         self.started = self.used = now
         self.executions = 0
-        self._folder = folder / self.id
-        self._folder.mkdir(parents=True)
         self._turn = threading.Lock()
         self._process = self._start()
 
@@ -79,23 +86,26 @@ class Sandbox:
         with self._turn:
             reply = self._ask({"code": code, "files": files})
             self.executions += 1
-        if reply.get("errors"):
-            raise CodeRefused(str(reply["errors"][0]))
-        outputs: list[dict[str, Any]] = reply["outputs"]
-        return outputs
+        if reply.errors:
+            raise CodeRefused(reply.errors[0])
+        return reply.outputs
 
     def end(self) -> None:
-        """Kills the process and removes the folder."""
+        """Kills the process, and with it ends the folder."""
         self._kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def over(self) -> bool:
         """Whether its process has ended."""
         return self._process.poll() is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether code runs in it."""
+        return self._turn.locked()
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own program, no argument from outside
@@ -103,7 +113,7 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=self._folder,
+            cwd="/",
             env={},
             start_new_session=True,
         )
@@ -114,39 +124,34 @@ class Sandbox:
         Raises:
             CodeRefused: the system does not let it.
         """
-        reply = self._read()
-        if reply.get("errors"):
+        reply = self._ask(None)
+        if reply.errors:
             raise CodeRefused(
                 "This emulator runs code only in a sandbox of Linux namespaces, which this system does not allow: "
-                f"{reply['errors'][0]}."
+                f"{reply.errors[0]}."
             )
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        pipe = self._process.stdin
-        assert pipe is not None
-        try:
-            pipe.write(msgspec.json.encode(request) + b"\n")
-            pipe.flush()
-        except OSError:
-            raise CodeRefused("The session has ended.") from None
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        pipe = self._process.stdout
-        assert pipe is not None
+    def _ask(self, request: dict[str, Any] | None) -> Reply:
+        """Sends a request, or nothing where the process speaks first, and waits for the reply."""
+        requests, replies = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert replies is not None
         alarm = threading.Timer(WALL_SECONDS, self._process.terminate)
         alarm.start()
         try:
-            line = pipe.readline()
-        finally:
+            if request is not None:
+                requests.write(msgspec.json.encode(request) + b"\n")
+                requests.flush()
+            return msgspec.json.decode(replies.readline(MAX_REPLY), type=Reply)
+        except (OSError, ValueError, msgspec.MsgspecError):  # the pipe broke or was closed, or what came is no reply
             timely = alarm.is_alive()
+        finally:
             alarm.cancel()
-        try:
-            return msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError:
-            self._kill()
-            limit = "used up its memory or processor time" if timely else f"took longer than {WALL_SECONDS:g} s"
-            raise CodeRefused(f"The code {limit}; the session has ended.") from None
+        self._kill()
+        what = "ended its process, or used up its memory or processor time"
+        raise CodeRefused(
+            f"The code {what if timely else f'took longer than {WALL_SECONDS:g} s'}; the session has ended."
+        )
 
     def _kill(self) -> None:
         """Ends the process: its outer half kills and buries the inner one before it goes itself."""
@@ -162,26 +167,26 @@ class Sandboxes:
     """The sessions of one emulator."""
 
     def __init__(self, world: World) -> None:
-        self._folder = world.path("work", "sandboxes")
         self._clock = world.clock
         self._sessions: dict[str, Sandbox] = {}
+        self._starting = threading.Lock()
         world.at_end(self.end_all)
 
     def new(self) -> Sandbox:
         """A new session, locked in; blocks for as long as an interpreter needs to start.
 
         Raises:
-            CodeRefused: the system does not allow it, or there are too many sessions.
+            CodeRefused: the system does not allow it, or code runs in as many sessions as there may be.
         """
-        if len(list(self.alive())) >= MAX_SESSIONS:
-            raise CodeRefused(f"There are {MAX_SESSIONS} sessions already; they expire when they are not used.")
-        sandbox = Sandbox(self._folder, self._clock.now())
-        try:
-            sandbox.lock_in()
-        except CodeRefused:
-            sandbox.end()
-            raise
-        self._sessions[sandbox.id] = sandbox
+        with self._starting:
+            self._make_room()
+            sandbox = Sandbox(self._clock.now())
+            try:
+                sandbox.lock_in()
+            except CodeRefused:
+                sandbox.end()
+                raise
+            self._sessions[sandbox.id] = sandbox
         return sandbox
 
     def get(self, session_id: str) -> Sandbox:
@@ -205,6 +210,17 @@ class Sandboxes:
         """Ends every session."""
         while self._sessions:
             self._sessions.popitem()[1].end()
+
+    def _make_room(self) -> None:
+        alive = list(self.alive())
+        if len(alive) < MAX_SESSIONS:
+            return
+        idle = [sandbox for sandbox in alive if not sandbox.busy]
+        if not idle:
+            raise CodeRefused(f"Code runs in {MAX_SESSIONS} sessions already; wait for one of them.")
+        longest = min(idle, key=lambda sandbox: sandbox.used)
+        self._sessions.pop(longest.id, None)
+        longest.end()
 
     def _sweep(self) -> None:
         now = self._clock.now()

@@ -1,8 +1,8 @@
 """The inside of a code interpreter session: it locks itself in, then runs what it is sent.
 
 This file is run as a program by an interpreter of its own, never imported. It first gives everything up: other
-processes, the network, the file system but for its own folder, and every privilege. Where the system does not let it,
-it says so and runs nothing. Requests and replies are lines of JSON on the pipes that it was started with.
+processes, the network, the file system but for a folder in memory, and every privilege. Where the system does not let
+it, it says so and runs nothing. Requests and replies are lines of JSON on the pipes that it was started with.
 """
 
 import ast
@@ -14,11 +14,12 @@ import json
 import os
 import pathlib
 import resource
+import select
 import signal
 import sys
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 LIBRARY = """
 abc array ast base64 bisect calendar cmath collections collections.abc colorsys contextlib copy csv dataclasses
@@ -29,17 +30,26 @@ time traceback types typing unicodedata uuid xml.etree.ElementTree zlib
 """
 """What code can import. Nothing else can be loaded once the file system is out of reach."""
 
-CLONE_FLAGS = 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
-"""New namespaces for users, processes, the network, inter-process communication and the host's name."""
+CLONE_FLAGS = 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000 | 0x00020000
+"""New namespaces for users, processes, the network, inter-process communication, the host's name and mounts."""
 
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+MOUNT_FLAGS = 2 | 4 | 8
+"""No set-user-id programs, no devices, no programs at all."""
+
+FOLDER = b"/proc"
+"""Where the folder of the session is put. It must be there, and nobody outside sees that it is covered."""
+
+FOLDER_LIMITS = b"size=32m,nr_inodes=4096,mode=700"
+"""The folder lies in memory: its files cannot fill the disk, and they end with the session."""
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 CAPABILITY_VERSION = 0x20080522
 
 NOBODY = 65534
 
 LIMITS = {
     resource.RLIMIT_CPU: 60,
-    resource.RLIMIT_AS: 512 * 2**20,
+    resource.RLIMIT_AS: 384 * 2**20,
     resource.RLIMIT_FSIZE: 16 * 2**20,
     resource.RLIMIT_NOFILE: 64,
     resource.RLIMIT_NPROC: 0,
@@ -50,8 +60,11 @@ MAX_OUTPUT = 2**20
 """Characters of output that are kept of one execution."""
 
 
-def lock_in() -> None:
+def lock_in(requests: int) -> None:
     """Gives up everything that the code must not have. The caller is cut off from the rest of the system after it.
+
+    Args:
+        requests: descriptor of the pipe that requests come through; who waits outside sees by it when they have ended.
 
     Raises:
         OSError: the system does not allow it.
@@ -59,23 +72,42 @@ def lock_in() -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0:  # root is exempt from the limit on processes
-        os.chown(".", NOBODY, NOBODY)
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
+        checked(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))  # who has changed its user may not write its own maps
+    user, group = os.geteuid(), os.getegid()
     checked(libc.unshare(CLONE_FLAGS))
+    map_ids(user, group)
     inner = os.fork()
     if inner:
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(inner, signal.SIGKILL))
-        os.waitpid(inner, 0)
-        os._exit(0)
+        outlive(inner, requests)
     checked(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-    os.chroot(".")
+    checked(libc.mount(b"tmpfs", FOLDER, b"tmpfs", MOUNT_FLAGS, FOLDER_LIMITS))
+    os.chroot(FOLDER)
     os.chdir("/")
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     checked(libc.capset((ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()))
     for limit, value in LIMITS.items():
         resource.setrlimit(limit, (value, value))
+
+
+def map_ids(user: int, group: int) -> None:
+    """Lets the process be in its namespace who it is outside: files can only be made by somebody who is known."""
+    for name, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        pathlib.Path("/proc/self", name).write_text(line)
+
+
+def outlive(inner: int, requests: int) -> NoReturn:
+    """Waits for the inner process to end, or for the emulator to end it or to be gone, and buries it."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(inner, signal.SIGKILL))
+    either = select.poll()
+    either.register(os.pidfd_open(inner), select.POLLIN)
+    either.register(requests, 0)  # tells when nobody is left who could write to it
+    either.poll()
+    os.kill(inner, signal.SIGKILL)
+    os.waitpid(inner, 0)
+    os._exit(0)
 
 
 def checked(result: int) -> None:
@@ -100,9 +132,15 @@ class Recorder(io.TextIOBase):
     def writable(self) -> bool:
         return True
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # a fixed answer to a question that print-like code asks
+        return "utf-8"
+
     def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         room = MAX_OUTPUT - sum(len(str(output["data"])) for output in self.outputs)
-        kept = text[: max(0, room)]
+        kept = shown(text[: max(0, room)])
         if self.outputs and self.outputs[-1]["type"] == self.kind:
             self.outputs[-1]["data"] += kept
         elif kept:
@@ -121,13 +159,18 @@ def run(code: str, names: dict[str, Any]) -> list[dict[str, Any]]:
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), "<code>", "eval"), names)  # noqa: S307 - see above
             if value is not None:
-                outputs.append({"type": "execute_result", "data": {"text/plain": repr(value)[:MAX_OUTPUT]}})
+                outputs.append({"type": "execute_result", "data": {"text/plain": shown(repr(value))}})
     except BaseException as error:
         error.__traceback__ = of_the_code(error.__traceback__)
-        outputs.append({"type": "error", "data": "".join(traceback.format_exception(error))[:MAX_OUTPUT]})
+        outputs.append({"type": "error", "data": shown("".join(traceback.format_exception(error)))})
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     return outputs
+
+
+def shown(text: str) -> str:
+    """As much of a text as is kept, without the lone surrogates that no answer can hold."""
+    return text[:MAX_OUTPUT].encode("utf-8", "replace").decode()
 
 
 def of_the_code(trace: TracebackType | None) -> TracebackType | None:
@@ -168,7 +211,7 @@ def main() -> None:
     for name in LIBRARY.split():
         importlib.import_module(name)
     try:
-        lock_in()
+        lock_in(requests.fileno())
     except (OSError, AttributeError) as error:
         reply({"errors": [str(error)]})
         return

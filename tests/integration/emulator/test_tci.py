@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from together_flows.emulator import Emulator, sandbox
+from together_flows.emulator import Emulator, EmulatorProcess, sandbox
 
 from .account import Account
 
@@ -142,7 +146,8 @@ def test_code_reaches_nothing_outside(account: Account, code: str) -> None:
     )
 
 
-def test_code_sees_no_network_no_process_and_no_environment(account: Account) -> None:
+def test_code_sees_no_network_no_process_and_no_environment(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "a-key-that-is-worth-money")
     code = """
 import os, sys
 _socket = sys.modules.get("_socket")
@@ -175,28 +180,159 @@ def test_files_and_output_have_bounds(account: Account) -> None:
     assert len(printed(account, "for _ in range(300): print('x' * 9_999)")) == 2**20
 
 
-def processes_in(folder: Path) -> set[Path]:
-    """The processes that work in a folder."""
-    found = set()
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if process.name.isdecimal() and (process / "cwd").readlink().is_relative_to(folder):
-                found.add(process)
-    return found
-
-
-def test_no_process_and_no_folder_is_left_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for n in range(40): open(str(n), 'wb').write(bytes(2**20))",
+        "for n in range(5_000): open(str(n), 'wb').close()",
+    ],
+)
+def test_the_folder_of_a_session_has_bounds_and_takes_nothing_from_the_disk(
+    account: Account, code: str, tmp_path: Path
+) -> None:
     with Emulator(data=tmp_path) as emulator:
+        emulator.settings(speed=1)
+        keeping = Account(emulator)
+        body = execute(keeping, f"open('kept', 'w').write('x')\n{code}")["data"]
+        names = {path.name for path in tmp_path.rglob("*")}
+        again = outputs(keeping, "open('kept').read()", session_id=body["session_id"])
+        keeping.close()
+
+    assert "No space left on device" in body["outputs"][-1]["data"]
+    assert again == [{"type": "execute_result", "data": {"text/plain": "'x'"}}]
+    assert not {"kept", "0", "1"} & names
+
+
+def test_code_that_finds_the_way_to_the_system_gets_nothing_more_from_it(account: Account) -> None:
+    code = """
+import gc
+(ctypes,) = [o for o in gc.get_objects() if type(o) is type(gc) and o.__name__ == "ctypes"]
+libc = ctypes.CDLL(None, use_errno=True)
+calls = {
+    "unshare": (0x10000000,),
+    "chroot": (b"/",),
+    "mount": (b"proc", b"/", b"proc", 0, None),
+    "setuid": (0,),
+    "fork": (),
+}
+for name, arguments in calls.items():
+    print(name, getattr(libc, name)(*arguments))
+"""
+    assert printed(account, code).splitlines() == ["unshare -1", "chroot -1", "mount -1", "setuid -1", "fork -1"]
+
+
+#: Code that goes on at the end of the reply, when nobody waits for it.
+STALLING = """
+import sys, time
+def stall(frame, event, argument):
+    if event == "return" and frame.f_code.co_name == "reply":
+        time.sleep(1_000)
+sys.setprofile(stall)
+"""
+
+
+def test_a_session_that_does_not_listen_any_more_is_ended(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = execute(account, STALLING)["data"]["session_id"]
+    monkeypatch.setattr(sandbox, "WALL_SECONDS", 0.5)
+    longer_than_a_pipe = "#" * 2**20
+
+    assert "took longer than 0.5 s" in execute(account, longer_than_a_pipe, session_id=session)["errors"][0]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "b'x' * 2**12",
+        "b'5' + bytes([10])",
+        "b'{\"outputs\": 5}' + bytes([10])",
+    ],
+)
+def test_code_that_speaks_for_its_session_ends_it_and_nothing_else(
+    account: Account, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
+    monkeypatch.setattr(sandbox, "MAX_REPLY", 2**10)
+    code = f"import os\nos.write(4, {forged})\nos._exit(0)"
+
+    assert "ended its process" in execute(account, code)["errors"][0]
+    assert printed(account, "print(1)") == "1\n"
+
+
+def test_what_cannot_be_shown_is_shown_as_well_as_it_can(account: Account) -> None:
+    session = execute(account, r"print('a\ud800b')")["data"]
+
+    assert session["outputs"] == [{"type": "stdout", "data": "a?b\n"}]
+    code = "import sys\nprint(sys.stdout.encoding)\nsys.stdout.write(b'bytes')"
+    encoding, error = outputs(account, code, session_id=session["session_id"])
+    assert encoding["data"] == "utf-8\n"
+    assert error["data"].endswith("TypeError: write() argument must be str, not bytes\n")
+
+
+def test_the_session_that_was_idle_for_longest_makes_room_for_a_new_one(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "MAX_SESSIONS", 2)
+    first, second = (execute(account, "x = 1")["data"]["session_id"] for _ in range(2))
+    execute(account, "x", session_id=first)
+    third = execute(account, "x = 1")["data"]["session_id"]
+
+    assert {row["id"] for row in account.get("/tci/sessions")["data"]["sessions"]} == {first, third}
+    assert "does not exist" in execute(account, "x", session_id=second)["errors"][0]
+
+
+def sandbox_processes() -> set[int]:
+    """The processes of sandboxes that this process has started, or that a process has which it has started."""
+    above, sandboxed = {}, set()
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdecimal():
+                process = int(folder.name)
+                above[process] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if b"sandbox_child" in (folder / "cmdline").read_bytes():
+                    sandboxed.add(process)
+
+    def ours(process: int) -> bool:
+        return process == os.getpid() or (process in above and ours(above[process]))
+
+    return {process for process in sandboxed if ours(process)}
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_no_process_is_left_behind() -> None:
+    before = sandbox_processes()
+    with Emulator() as emulator:
         account = Account(emulator)
-        execute(account, "open('file', 'w').write('x')")
-        running = processes_in(tmp_path)
-        folders = [path.name for path in tmp_path.rglob("ses_*/*")]
+        execute(account, "1")
+        running = sandbox_processes() - before
         account.close()
 
-    assert running
-    assert folders == ["file"]
-    assert not processes_in(tmp_path)
-    assert not list(tmp_path.rglob("ses_*"))
+    assert len(running) == 2
+    assert not sandbox_processes() & running
+
+
+def test_code_does_not_outlive_an_emulator_that_was_killed(account: Account) -> None:
+    execute(account, "1")  # shows that code can be run here at all
+    before = sandbox_processes()
+    with EmulatorProcess() as emulator, httpx2.Client(headers={"Authorization": f"Bearer {emulator.api_key}"}) as http:
+        url, code = f"{emulator.url}/tci/execute", "import time; time.sleep(10_000)"
+        asking = threading.Thread(target=asked_in_vain, args=(http, url, code))
+        asking.start()
+        wait_until(lambda: len(sandbox_processes() - before) == 2)
+        running = sandbox_processes() - before
+        emulator.kill()
+        asking.join()
+
+        wait_until(lambda: not any(Path(f"/proc/{process}").exists() for process in running))
+
+
+def asked_in_vain(http: httpx2.Client, url: str, code: str) -> None:
+    with contextlib.suppress(httpx2.TransportError):
+        http.post(url, json={"language": "python", "code": code}, timeout=60)
 
 
 def test_code_is_refused_where_it_cannot_be_locked_in(
