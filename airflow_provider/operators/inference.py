@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseAsyncOperator
 
@@ -41,8 +41,9 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         )
 
     The requests in flight adapt to the limits that the API states in its answers. What has come of the rows is kept
-    beside the output, in ``.<name>.part``, until all is well: a retry goes on where the attempt before stopped, and so
-    does a cleared task that had failed. No row that has an answer is paid again. Rows whose answers were under way when
+    beside the output, in ``.<name>.part``, until all is well: a retry goes on where the attempt before stopped. No row
+    that has an answer is paid again. A clear of a task that had failed, or was still running, goes on too; a clear of
+    one that had succeeded sends all rows again. ``on_clear`` forces either. Rows whose answers were under way when
     a process died are sent again; of videos, which are jobs, not even those.
 
     Returns ``output_path``, ``files_path`` where there are files, ``rows``, ``succeeded``, ``failed``,
@@ -71,6 +72,8 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         then the task fails. By default only a run in which every row failed fails the task. (templated)
     :param poll_interval: seconds between two looks at a video, in the long run. (templated)
     :param wait_timeout: seconds that one video may take, counted from its submission. (templated)
+    :param on_clear: what a clear of the task means for its rows: ``"auto"`` as described above, ``"reattach"`` to keep
+        a complete output, and send only rows that have no answer, ``"rerun"`` to send all of them again.
     :param together_conn_id: id of the Airflow connection. (templated)
     """
 
@@ -109,6 +112,7 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         max_failed_share: float | str | None = None,
         poll_interval: float | str = 15.0,
         wait_timeout: float | str | None = None,
+        on_clear: Literal["auto", "reattach", "rerun"] = "auto",
         together_conn_id: str = TogetherHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -127,6 +131,7 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         self.max_failed_share = max_failed_share
         self.poll_interval = poll_interval
         self.wait_timeout = wait_timeout
+        self.on_clear = on_clear
         self.together_conn_id = together_conn_id
         self._sending: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._killed = False
@@ -175,7 +180,8 @@ class TogetherInferenceOperator(BaseAsyncOperator):
                 located(self.rows) if isinstance(self.rows, str) else list(self.rows),
                 located(self.output_path),
                 files_path=located(self.files_path) if self.files_path else None,
-                key=_intention(context),
+                key=_intention(context, self.on_clear),
+                fresh=self.on_clear == "rerun",
                 log=self._say,
             )
 
@@ -208,8 +214,11 @@ def _whole(value: float | str | None, name: str) -> int | None:
     return int(found)
 
 
-def _intention(context: Context) -> str:
-    """Names what the task wants: the same in every retry, another one after a clear."""
+def _intention(context: Context, on_clear: str) -> str:
+    """Names what the task wants: the same in every retry, and another one after a clear that counts."""
     task: Any = context["ti"]
+    own = f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}"
+    if on_clear == "reattach":
+        return own
     clears = (getattr(task, "max_tries", None) or 0) - (context["task"].retries or 0)
-    return f"{task.dag_id}/{task.run_id}/{task.task_id}/{task.map_index}/{clears}"
+    return f"{own}/{clears}"

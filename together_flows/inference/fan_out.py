@@ -31,6 +31,7 @@ from together_flows.inference.media import MediaFolder
 from together_flows.inference.merging import Tally, write_output
 from together_flows.inference.places import Place, PlaceLike, place_of
 from together_flows.inference.pricing import PRICED_BY_TOKEN, Meter, PriceList, check_priced, estimate, price_list
+from together_flows.inference.progress import OnProgress
 from together_flows.inference.requests import MAKES_MEDIA, RowTemplate
 from together_flows.inference.rows import Rows, check_rows, count_rows, read_rows
 from together_flows.inference.sending import Sending
@@ -66,6 +67,7 @@ class FanOut:
         max_failed_share: share of the rows that may fail, 0 to 1; all but one unless given.
         poll_interval: seconds between two looks at a video, in the long run.
         wait_timeout: seconds that one video may take, counted from its submission; no limit by default.
+        progress_interval: seconds between two words of progress.
     """
 
     operation: str
@@ -79,6 +81,7 @@ class FanOut:
     max_failed_share: float | None = None
     poll_interval: float = 15.0
     wait_timeout: float | None = None
+    progress_interval: float = 30.0
 
     async def run(
         self,
@@ -88,7 +91,9 @@ class FanOut:
         *,
         files_path: PlaceLike | None = None,
         key: str = "",
+        fresh: bool = False,
         log: Callable[[str, str], None] = _silent,
+        on_progress: OnProgress | None = None,
         timer: Timer | None = None,
     ) -> dict[str, Any]:
         """Send all rows and write what comes of them.
@@ -111,7 +116,11 @@ class FanOut:
                 row's number, and what is harmless of its `custom_id`.
             key: names the attempt's intention, the same for all retries of a task. With one, an output that was
                 completed under it before is not made again.
+            fresh: send all rows that were settled under another key, or none, again. By default only rows that have no
+                answer yet are sent.
             log: called with a message and a level.
+            on_progress: told how far the rows have come: at the start, every `progress_interval` seconds and at the
+                end. It must not fail.
             timer: tells the time and waits.
 
         Returns:
@@ -140,7 +149,7 @@ class FanOut:
         await asyncio.to_thread(self._check, rows)
         prices = await self._prices(client)
         await self._check_price(template, rows, prices, log)
-        async with _journal_of(target) as journal, _folder_of(files, self.concurrency) as media:
+        async with _journal_of(target, owner=key, fresh=fresh) as journal, _folder_of(files, self.concurrency) as media:
             sending = Sending(
                 intake=Intake(map(template.ask, read_rows(rows)), journal.settles),
                 exchange=self._exchange(client, journal),
@@ -151,6 +160,9 @@ class FanOut:
                 meter=await self._meter(prices, journal),
                 timer=timer or Timer(),
                 log=log,
+                count=lambda: count_rows(rows),
+                on_progress=on_progress,
+                tell_every=self.progress_interval,
             )
             began = time.monotonic()
             await sending.run()
@@ -240,9 +252,9 @@ class FanOut:
 
 
 @asynccontextmanager
-async def _journal_of(target: Place) -> AsyncIterator[Journal]:
+async def _journal_of(target: Place, *, owner: str, fresh: bool) -> AsyncIterator[Journal]:
     """The journal, opened and closed in threads: it reads and writes files."""
-    journal = await asyncio.to_thread(Journal(target).__enter__)
+    journal = await asyncio.to_thread(Journal(target, owner=owner, fresh=fresh).__enter__)
     try:
         yield journal
     finally:

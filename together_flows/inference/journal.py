@@ -35,6 +35,9 @@ from together_flows.jobs.record import JobRecord
 
 __all__ = ["Entry", "Journal", "JournalStore"]
 
+_NO_ROW = -1
+"""The digest of a line that says whose journal it is."""
+
 _EMPTY, _FAILED, _FINAL, _SUCCEEDED = range(4)
 
 
@@ -52,6 +55,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         output: the row's line in the output.
         record: of its job.
         unfetched: an answer that is paid, and whose media have not been fetched yet.
+        owner: whose journal it is from here on; such a line is of no row.
         unfinished: a failed row whose job or answer is there, so that only its media are to be fetched.
     """
 
@@ -66,6 +70,7 @@ class Entry(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     record: dict[str, Any] | None = None
     unfetched: dict[str, Any] | None = None
     unfinished: bool = False
+    owner: str = ""
 
 
 _read: Final = msgspec.json.Decoder(Entry).decode
@@ -79,22 +84,21 @@ class Journal:
 
     Args:
         target: where the output will be.
+        owner: names the intention that the rows are settled for.
+        fresh: forget what was journaled for another intention.
 
     Raises:
         TogetherError: another process writes to the same target.
     """
 
-    def __init__(self, target: Place) -> None:
+    def __init__(self, target: Place, *, owner: str = "", fresh: bool = False) -> None:
+        self._owner, self._former_owner, self._fresh = owner, "", fresh
         self._kept = target.sibling(f".{target.name}.part")
         self._scratch = Path(tempfile.mkdtemp(prefix="together-flows-")) if target.is_remote else None
         self._path = self._scratch / "journal" if self._scratch else Path(str(self._kept))
-        self._states = bytearray()
-        self._places = array("Q")
-        self._digests = array("Q")
-        self._records: dict[int, Entry] = {}
-        self._unfetched: dict[int, int] = {}  # where their entries begin
         self._file = -1
         self._size = self._safe = 0
+        self._forget()
         self._writing, self._keeping = threading.Lock(), threading.Lock()  # records come from other threads
 
     def __enter__(self) -> Self:
@@ -193,14 +197,29 @@ class Journal:
                 self._segment += 1
         else:
             self._lock()
+        self._read_all()
+        if self._fresh and self._former_owner != self._owner:
+            self._forget()
+            if self._kept.is_remote:
+                self._kept.remove()
+        os.truncate(self._path, self._size)
+        self._safe = self._size
+
+    def _forget(self) -> None:
+        self._states = bytearray()
+        self._places = array("Q")
+        self._digests = array("Q")
+        self._records: dict[int, Entry] = {}
+        self._unfetched: dict[int, int] = {}  # where their entries begin
+        self._size = self._safe = 0
+
+    def _read_all(self) -> None:
         with self._path.open("rb", buffering=COPY_BYTES) as stream:
             for line in stream:
                 if not line.endswith(b"\n"):
                     break  # the process died while it wrote this
                 self._note(_read(line), self._size)
                 self._size += len(line)
-        os.truncate(self._path, self._size)
-        self._safe = self._size
 
     def _lock(self) -> None:
         try:
@@ -213,6 +232,9 @@ class Journal:
             ) from None
 
     def _note(self, entry: Entry, place: int) -> None:
+        if entry.digest == _NO_ROW:
+            self._former_owner = entry.owner
+            return
         if entry.record is not None:
             self._records[entry.index] = entry
             return
@@ -238,10 +260,16 @@ class Journal:
         """Write an entry at the end, and answer where that was."""
         line = _written(entry) + b"\n"
         with self._writing:
-            place, left = self._size, memoryview(line)
-            while left:
-                left = left[os.write(self._file, left) :]
-            self._size += len(line)
+            if self._former_owner != self._owner:
+                self._former_owner = self._owner
+                self._write(_written(Entry(index=0, digest=_NO_ROW, owner=self._owner)) + b"\n")
+            return self._write(line)
+
+    def _write(self, line: bytes) -> int:
+        place, left = self._size, memoryview(line)
+        while left:
+            left = left[os.write(self._file, left) :]
+        self._size += len(line)
         return place
 
     def _line_at(self, place: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from together_flows.inference.intake import Intake
 from together_flows.inference.journal import Entry, Journal
 from together_flows.inference.media import MediaFolder
 from together_flows.inference.pricing import Meter
+from together_flows.inference.progress import OnProgress, Progress
 from together_flows.inference.requests import Asked
 from together_flows.inference.turnstile import Timer, Turnstile
 
@@ -26,9 +28,6 @@ __all__ = ["Sending"]
 
 _SAFE_EVERY = 5.0
 """Seconds after which what was journaled is made to survive the machine."""
-
-_TELL_EVERY = 30.0
-"""Seconds between two lines of progress in the log."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -47,8 +46,13 @@ class Sending:
         meter: counts what was spent.
         timer: tells the time and waits.
         log: called with a message and a level.
+        count: counts all rows, for the progress to have a share. It blocks.
+        on_progress: told how far the rows have come, now and then and at the end.
+        tell_every: seconds between two words of progress.
+        total: all rows, once they are counted.
         retries: requests that were sent again.
         done: rows that have an outcome since this began.
+        failed: of these, those that have failed.
         mendable: rows that have failed in a way that another attempt may mend.
         stopped_by: why no further row is sent.
     """
@@ -62,8 +66,13 @@ class Sending:
     meter: Meter
     timer: Timer
     log: Callable[[str, str], None]
+    count: Callable[[], int]
+    on_progress: OnProgress | None = None
+    tell_every: float = 30.0
+    total: int | None = None
     retries: int = 0
     done: int = 0
+    failed: int = 0
     mendable: int = 0
     stopped_by: Exception | None = None
 
@@ -74,8 +83,8 @@ class Sending:
             TogetherError: no further row can succeed. What was in flight was waited for and is journaled.
         """
         self._turnstile = Turnstile(self.governor, self.timer)
-        keeping = asyncio.create_task(self._keep_safe())
-        telling = asyncio.create_task(self._tell())
+        self._began = time.monotonic()
+        beside = [asyncio.create_task(work) for work in (self._keep_safe(), self._tell(), self._count())]
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.governor.ceiling):
@@ -83,10 +92,13 @@ class Sending:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
-            for task in (keeping, telling):
+            for task in beside:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        if self.stopped_by is None:
+            self.total = self.intake.rows
+        await self._show()
         if self.stopped_by is not None:
             raise self.stopped_by
 
@@ -96,6 +108,7 @@ class Sending:
             if entry is not None:
                 self.journal.add(entry)
                 self.done += 1
+                self.failed += not entry.succeeded
 
     async def _next(self) -> Asked | None:
         try:
@@ -201,10 +214,30 @@ class Sending:
 
     async def _tell(self) -> None:
         while True:
-            await asyncio.sleep(_TELL_EVERY)
-            limit = int(self.governor.limit)
-            words = f"{self.done} rows are done; {self.governor.in_flight} are in flight, of at most {limit}."
-            self.log(words, "info")
+            await self._show()
+            await asyncio.sleep(self.tell_every)
+            self.log(self._progress.describe(), "info")
+
+    async def _count(self) -> None:
+        with suppress(Exception):  # what is wrong with the rows is found when they are read to be sent
+            self.total = await asyncio.to_thread(self.count)
+
+    async def _show(self) -> None:
+        if self.on_progress is not None:
+            await self.on_progress(self._progress)
+
+    @property
+    def _progress(self) -> Progress:
+        return Progress(
+            settled=self.intake.skipped + self.done,
+            failed=self.failed,
+            resumed=self.intake.skipped,
+            total=self.total,
+            in_flight=self.governor.in_flight,
+            limit=int(self.governor.limit),
+            cost_usd=self.meter.usd,
+            seconds=time.monotonic() - self._began,
+        )
 
 
 def _entry(asked: Asked, came: Came, **fields: Any) -> Entry:

@@ -35,6 +35,7 @@ __all__ = [
     "announce",
     "ashow_count",
     "ashow_link",
+    "ashow_share",
     "ashow_table",
     "run_logger",
     "show_link",
@@ -161,13 +162,17 @@ class AsyncProgress:
 
 async def ashow_count(total: int) -> Callable[[int], Coroutine[Any, Any, None]]:
     """Show how many of several jobs have ended. Answers with the function that tells the number."""
-    key, description = slug("together", "jobs", "progress"), f"{total} jobs"
-    artifact = await _ashown(acreate_progress_artifact, progress=0.0, key=key, description=description)
+    show = await ashow_share("together-jobs-progress", f"{total} jobs")
+    return lambda ended: show(ended / max(total, 1))
 
-    async def show(ended: int) -> None:
+
+async def ashow_share(key: str, description: str) -> Callable[[float], Coroutine[Any, Any, None]]:
+    """Show how far something has come. Answers with the function that tells the share, 0 to 1."""
+    artifact = await _ashown(acreate_progress_artifact, progress=0.0, key=slug(key), description=description)
+
+    async def show(share: float) -> None:
         if artifact is not None:
-            progress = round(100 * ended / max(total, 1), 1)
-            await _ashown(aupdate_progress_artifact, artifact_id=artifact, progress=progress)
+            await _ashown(aupdate_progress_artifact, artifact_id=artifact, progress=round(100 * share, 1))
 
     return show
 

@@ -109,6 +109,32 @@ def test_a_retry_after_all_was_done_pays_nothing_and_a_clear_asks_again(emulator
     assert asked(emulator) == 120
 
 
+def test_a_clear_that_reattaches_keeps_a_complete_output(emulator: Emulator, tmp_path: Path) -> None:
+    task = inference(tmp_path / "answers.jsonl", on_clear="reattach")
+    made = task.run()
+    task.clear()
+    assert task.run() == made
+    assert asked(emulator) == 60
+
+
+def test_a_clear_that_reruns_sends_all_rows_again_and_its_retry_goes_on(emulator: Emulator, tmp_path: Path) -> None:
+    task = inference(tmp_path / "answers.jsonl", on_clear="rerun")
+    emulator.fault(path="/chat/completions", status=402, skip=25)
+    with pytest.raises(AirflowFailException):
+        task.run()
+    task.clear()
+    emulator.clear_faults()
+    before = asked(emulator)
+    emulator.fault(path="/chat/completions", status=402, skip=10)
+    with pytest.raises(AirflowFailException):
+        task.run()
+    task.retry()
+    emulator.clear_faults()
+    made = task.run()
+    assert made["resumed"] >= 10
+    assert asked(emulator) - before >= 60
+
+
 def test_a_task_that_is_told_to_stop_keeps_its_answers_for_the_next_attempt(emulator: Emulator, tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     task = inference(output)

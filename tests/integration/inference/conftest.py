@@ -19,7 +19,9 @@ CHAT = "Qwen/Qwen3.5-9B"
 class Send(Protocol):
     """Sends rows, and answers with the manifest."""
 
-    async def __call__(self, rows: Any, output: Any = None, *, key: str = "", **fan_out: Any) -> dict[str, Any]: ...
+    async def __call__(
+        self, rows: Any, output: Any = None, *, key: str = "", fresh: bool = False, **fan_out: Any
+    ) -> dict[str, Any]: ...
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +45,10 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def send(emulator: Emulator, output: Path) -> Send:
-    async def sent(rows: Any, to: Any = None, *, key: str = "", **fan_out: Any) -> dict[str, Any]:
+    async def sent(rows: Any, to: Any = None, *, key: str = "", fresh: bool = False, **fan_out: Any) -> dict[str, Any]:
         wishes = {"operation": "chat.create", "model": CHAT, "defaults": {"max_tokens": 8}, "concurrency": 16}
         async with AsyncTogether(api_key=emulator.api_key, base_url=emulator.url, timeout=20) as client:
-            return await FanOut(**(wishes | fan_out)).run(client, rows, to or str(output), key=key)
+            return await FanOut(**(wishes | fan_out)).run(client, rows, to or str(output), key=key, fresh=fresh)
 
     return sent
 

@@ -24,6 +24,7 @@ from together_flows.errors import (
 )
 from together_flows.inference import AttemptPolicy, FanOut
 from together_flows.inference.places import place_of
+from together_flows.inference.progress import Progress
 
 QUICK = AttemptPolicy(retries=Retries(attempts=4, first=0.01, longest=0.05))
 
@@ -285,6 +286,37 @@ async def test_files_anywhere_are_read_and_written(suffix: str, send: Send, emul
     with target.open() as stream:
         assert [json.loads(line)["index"] for line in stream.read().splitlines()] == [0, 1]
     assert [place.name for place in place_of(f"{folder}/deep").children()] == ["answers.jsonl"]
+
+
+async def test_progress_is_told_now_and_then_and_at_the_end(emulator: Emulator, output: Path) -> None:
+    emulator.fault(path="/chat/completions", delay=0.1, times=None)
+    seen: list[Progress] = []
+    said: list[str] = []
+
+    async def on_progress(progress: Progress) -> None:
+        seen.append(progress)
+
+    async with AsyncTogether(api_key=emulator.api_key, base_url=emulator.url) as client:
+        fan_out = FanOut(operation="chat.create", model=CHAT, concurrency=4, progress_interval=0.1)
+        await fan_out.run(
+            client, prompts(20), str(output), log=lambda line, level: said.append(line), on_progress=on_progress
+        )
+
+    assert (seen[0].settled, seen[-1].settled, seen[-1].total, seen[-1].share) == (0, 20, 20, 1.0)
+    assert [progress.settled for progress in seen] == sorted(progress.settled for progress in seen)
+    assert max(progress.in_flight for progress in seen) == 4
+    assert seen[-1].cost_usd > 0
+    assert any("of 20 (" in line and "in flight, of at most 4" in line for line in said)
+
+
+async def test_all_rows_are_sent_again_for_a_new_intention_where_that_is_wanted(send: Send, emulator: Emulator) -> None:
+    emulator.fault(path="/chat/completions", status=401, skip=20)
+    with pytest.raises(AuthenticationFailed):
+        await send(prompts(40), key="run 1", concurrency=1)
+    before = asked(emulator)
+    made = await send(prompts(40), key="run 2", fresh=True)
+    assert made["resumed"] == 0
+    assert asked(emulator) - before == 40
 
 
 async def test_rows_above_the_budget_are_not_sent(send: Send, emulator: Emulator) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
+from prefect.context import get_run_context
 
 import together_flows.prefect as tp
 from tests.integration.prefect.conftest import BLOCK, MODEL
@@ -50,6 +55,30 @@ async def test_the_async_task_answers_rows_and_is_submittable(emulator: Emulator
     assert first["succeeded"] == 40
     assert second["succeeded"] == 40
     assert all(line["response"]["data"] for line in lines(tmp_path / "two.jsonl"))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+async def test_the_share_of_the_rows_that_are_done_is_an_artifact(
+    asynchronous: bool, emulator: Emulator, tmp_path: Path
+) -> None:
+    @flow
+    def answer() -> UUID:
+        tp.infer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), **WISHES)
+        return get_run_context().flow_run.id
+
+    @flow
+    async def aanswer() -> UUID:
+        await tp.ainfer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), **WISHES)
+        return get_run_context().flow_run.id
+
+    flow_run_id = await aanswer() if asynchronous else await asyncio.to_thread(answer)
+    async with get_client() as client:
+        chosen = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]), type=ArtifactFilterType(any_=["progress"])
+        )
+        [artifact] = await client.read_artifacts(artifact_filter=chosen)
+    assert artifact.data == 100.0
+    assert "out.jsonl" in str(artifact.description)
 
 
 async def test_the_sync_task_works_inside_an_async_flow(emulator: Emulator, tmp_path: Path) -> None:

@@ -172,3 +172,32 @@ def test_an_answer_whose_media_are_missing_is_safe_at_once(target: Place) -> Non
     with kept[0].open() as stream:
         assert b"unfetched" in stream.read()
     journal.__exit__(None, None, None)
+
+
+def test_what_was_settled_for_another_intention_counts_unless_all_is_to_be_fresh(target: Place) -> None:
+    with Journal(target, owner="one") as journal:
+        journal.add(entry(0))
+    with Journal(target, owner="two") as journal:
+        assert journal.settles(0, 100)
+    with Journal(target, owner="two", fresh=True) as journal:
+        assert not journal.settles(0, 100)
+        journal.add(entry(1))
+    with Journal(target, owner="two", fresh=True) as journal:
+        assert [journal.settles(index, index + 100) for index in (0, 1)] == [False, True]
+
+
+def test_a_fresh_start_forgets_jobs_and_paid_answers_too(target: Place) -> None:
+    record = JobRecord(kind="video", fingerprint="f", marker="m", intent_at=1.0)
+    with Journal(target) as journal:
+        journal.add_record(0, 7, record)
+        journal.add_unfetched(Entry(index=1, digest=8, unfetched={}))
+    with Journal(target, owner="again", fresh=True) as journal:
+        assert journal.record(0, 7) is None
+        assert journal.unfetched(1, 8) is None
+
+
+def test_an_intention_alone_leaves_nothing_behind(target: Place) -> None:
+    with Journal(target, owner="one"):
+        pass
+    part = target.sibling(f".{target.name}.part")
+    assert not part.exists()

@@ -11,15 +11,17 @@ from prefect.cache_policies import NO_CACHE
 from together_flows.client import AsyncTogether
 from together_flows.inference import FanOut
 from together_flows.inference.blocking import run_blocking
+from together_flows.inference.progress import OnProgress, Progress
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
 from together_flows.prefect.identity import owner_of_this_call
 from together_flows.prefect.retries import may_help
-from together_flows.prefect.view import ashow_table, run_logger, show_table
+from together_flows.prefect.view import ashow_share, ashow_table, run_logger, show_table
 from together_flows.prefect.waits import POLL_INTERVAL
 
 __all__ = ["ainfer_rows", "infer_rows"]
 
 _TABLE = "together-inference-rows"
+_PROGRESS = "together-inference-progress"
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -94,7 +96,15 @@ def infer_rows(
 
     async def send() -> dict[str, Any]:
         async with _client(account, concurrency) as client:
-            return await fan_out.run(client, _as_given(rows), output_path, files_path=files_path, key=key, log=log)
+            return await fan_out.run(
+                client,
+                _as_given(rows),
+                output_path,
+                files_path=files_path,
+                key=key,
+                log=log,
+                on_progress=await _shown(fan_out, output_path),
+            )
 
     made = run_blocking(send)
     show_table(_TABLE, [made])
@@ -134,10 +144,27 @@ async def ainfer_rows(
     )
     async with _client(await acredentials_of(credentials), concurrency) as client:
         made = await fan_out.run(
-            client, _as_given(rows), output_path, files_path=files_path, key=_intention(), log=run_logger()
+            client,
+            _as_given(rows),
+            output_path,
+            files_path=files_path,
+            key=_intention(),
+            log=run_logger(),
+            on_progress=await _shown(fan_out, output_path),
         )
     await ashow_table(_TABLE, [made])
     return made
+
+
+async def _shown(fan_out: FanOut, output_path: str) -> OnProgress:
+    """Show the share of the rows that are done as an artifact."""
+    show = await ashow_share(_PROGRESS, f"{fan_out.operation} → {output_path}")
+
+    async def on_progress(progress: Progress) -> None:
+        if progress.share is not None:
+            await show(progress.share)
+
+    return on_progress
 
 
 def _client(account: TogetherCredentials, concurrency: int) -> AsyncTogether:
