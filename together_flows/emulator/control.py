@@ -31,7 +31,7 @@ class Forced(msgspec.Struct, forbid_unknown_fields=True):
 
 @router.get("/_emulator/counts")
 async def counts(request: Request) -> Response:
-    """Requests by route; creations, cancellations and running jobs by kind; connections that carried a request."""
+    """Requests by route, and the most at once; creations, cancellations and running jobs by kind; used connections."""
     return json_reply(_counts(_world(request)))
 
 
@@ -155,6 +155,7 @@ def _counts(world: World) -> dict[str, Any]:
     none = dict.fromkeys(world.tables, 0)
     return {
         "requests": dict(sorted(world.requests.items())),
+        "at_once": dict(sorted(world.traffic.most.items())),
         "created": {**none, **world.store.tally("created")},
         "cancelled": {**none, **world.store.tally("cancelled")},
         "running": {name: table.running(now) for name, table in world.tables.items()},

@@ -125,6 +125,10 @@ class Group(APIRouter):
 
     async def admit(self, call: Call, method: str, template: str, handler: Handler) -> Response:
         """Lets a request through to its handler, or answers in its place."""
+        with call.world.traffic.passing(f"{method} {template}"):
+            return await self._answered(call, method, template, handler)
+
+    async def _answered(self, call: Call, method: str, template: str, handler: Handler) -> Response:
         world = call.world
         world.requests[f"{method} {template}"] += 1
         world.connections.note_use(call.scope.get("client"))

@@ -23,6 +23,7 @@ from together_flows.emulator.faults import FaultBook
 from together_flows.emulator.jobs import Job, JobKind, JobTable
 from together_flows.emulator.pace import Pace
 from together_flows.emulator.store import Store
+from together_flows.emulator.traffic import Traffic
 
 __all__ = ["ACCOUNT", "Settings", "World"]
 
@@ -85,6 +86,7 @@ class World:
         self.connections = Connections()
         self.pace = Pace()
         self.requests: Counter[str] = Counter()
+        self.traffic = Traffic()
         self.tables: dict[str, JobTable[Any]] = {kind.name: JobTable(self, kind) for kind in kinds}
         self.change_settings(self.initial)
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="emulator-work")
@@ -141,6 +143,7 @@ class World:
         self.connections.forget_use()
         self.pace = Pace()
         self.requests.clear()
+        self.traffic.forget()
         for name in _FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         self._make_folders()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -100,6 +101,15 @@ def test_requests_over_the_limit_are_told_when_to_come_back(account: Account) ->
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
     assert account.http.get("/files").status_code == 200
+
+
+def test_the_most_requests_at_once_are_counted(account: Account) -> None:
+    account.emulator.fault(path="/files", delay=1.0, times=None)
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: account.http.get("/files"), range(3)))
+    account.emulator.clear_faults()
+    account.http.get("/files/file-none")
+    assert account.emulator.counts()["at_once"] == {"GET /files": 3, "GET /files/{id}": 1}
 
 
 def test_reading_from_signed_addresses_does_not_count_against_the_limit(account: Account) -> None:
