@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from together_flows.jobs import JobRecord, JobReference, JobState, JobStore, MemoryStore, Phase, kind_named
+from together_flows.jobs import JobRecord, JobReference, JobStore, MemoryStore
+from together_flows.jobs.claim import is_over
 from together_flows.prefect.identity import Owner
 from together_flows.prefect.labels import Label, failed_forerunners, labels_of, write_labels
 
@@ -124,10 +125,3 @@ def _inputs(key: str) -> str:
 def store_of(owner: Owner, credentials: str) -> JobStore:
     """The store for the jobs of an owner."""
     return _without_flow_run if owner.flow_run_id is None else FlowRunStore(owner, credentials)
-
-
-def is_over(record: JobRecord) -> bool:
-    """Whether there is nothing to end for a record. What bills until it is stopped is over only when it was stopped."""
-    if record.phase is Phase.PREPARING or record.job_state is JobState.CANCELLED:
-        return True
-    return record.job_state in kind_named(record.kind).over

@@ -6,30 +6,25 @@ they were, and so do their jobs. This flow is the last of the three layers that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 
 from together_flows.errors import TogetherError
-from together_flows.jobs import JobState, JobStatus, kind_named, run
-from together_flows.jobs.ending import look
-from together_flows.prefect.credentials import credentials_of
-from together_flows.prefect.hooks import end_labelled_job
-from together_flows.prefect.labels import Label, labels_in
-from together_flows.prefect.records import is_over
+from together_flows.jobs.steps import Logger
+from together_flows.jobs.sweep import SweepWishes
+from together_flows.jobs.sweep import sweep as sweep_account
+from together_flows.jobs.sweep_report import SweepReport
+from together_flows.jobs.verdict import Finding, Verdict, verdict_of
+from together_flows.prefect.claims import FlowRunClaim, PrefectClaims, standing_of
+from together_flows.prefect.credentials import TogetherCredentials, credentials_of, name_of
+from together_flows.prefect.labels import Label
 from together_flows.prefect.view import run_logger, show_table
 
-__all__ = ["Verdict", "sweep", "verdict"]
-
-Verdict = Literal["end", "leave", "keep"]
-_PAGE = 200
-_GONE = JobState.CANCELLED
+__all__ = ["sweep", "verdict"]
 
 
 @flow(name="together-sweep")
@@ -39,113 +34,98 @@ def sweep(
     days: float = 7.0,
     dead_after_hours: float | None = None,
     cancelling_for_minutes: float = 10.0,
+    grace_minutes: float = 0.0,
+    credentials: TogetherCredentials | str | None = None,
+    include_unclaimed: bool = False,
 ) -> list[dict[str, Any]]:
-    """List the remote jobs that run although their flow run does not, and end those that nobody can want.
+    """List what runs remotely and whose it is, and end the jobs that nobody can want.
 
     What a cancelled run has left is ended. Of a failed or crashed run, what bills until it is stopped is ended; work
     that ends by itself is left, because a re-run adopts it. Of a completed run nothing is ended: it may have deployed
-    an endpoint on purpose.
+    an endpoint on purpose. A job without a marker of ours is never touched.
 
     Args:
         dry_run: only list them.
-        days: look at flow runs that started in the last so many days.
+        days: look at flow runs that started in the last so many days, and at all that have not ended.
         dead_after_hours: take a run that is "running" for longer than this for dead, and treat it as crashed. Left out,
-            running runs are not looked at: whether their process lives cannot be seen from here.
+            a running run wants its jobs: whether its process lives cannot be seen from here.
         cancelling_for_minutes: take a run that is "cancelling" for longer than this for cancelled.
+        grace_minutes: end nothing that was created in the last so many minutes.
+        credentials: a block, or the name of one, whose account is swept although no run has used it. The accounts that
+            runs have used are swept anyway.
+        include_unclaimed: also end what carries a marker of ours and belongs to no run of this server. An Airflow or
+            another Prefect server may own it.
 
     Returns:
-        One row for each job that still runs: `flow_run`, `run_state`, `reference`, `job_state`, `verdict` (`"end"`,
-        `"leave"` or `"keep"`) and `ended`.
+        One row for each job of ours that still runs: `flow_run`, `run_state`, `reference`, `job_state`, `verdict`
+        (`"end"`, `"unclaimed"`, `"young"`, `"leave"`, `"keep"` or `"wanted"`), `usd_per_hour`, `age_seconds` and
+        `ended`, which is empty where nothing was to be ended.
     """
-    now, log = datetime.now(UTC), run_logger()
-    limits = _Limits(
-        now, timedelta(hours=dead_after_hours) if dead_after_hours else None, timedelta(minutes=cancelling_for_minutes)
+    log = run_logger()
+    wishes = SweepWishes(stop=not dry_run, include_unclaimed=include_unclaimed, grace=60.0 * grace_minutes)
+    source = PrefectClaims(
+        days=days,
+        dead_after=timedelta(hours=dead_after_hours) if dead_after_hours else None,
+        cancelling_for=timedelta(minutes=cancelling_for_minutes),
     )
     rows = []
-    for flow_run in _runs_since(now - timedelta(days=days)):
-        state = limits.effective_state(flow_run)
-        if state is None:
-            continue
-        for label in labels_in(flow_run.labels):
-            row = _judged(flow_run, label, verdict(label, state), dry_run)
-            if row:
-                rows.append(row)
-                log(f"{row['reference']} of run {flow_run.name}: {row['verdict']}", "info")
+    for account in _accounts(source, credentials, log):
+        with account.block.get_client() as client:
+            report = sweep_account(client, [replace(source, blocks=account.names)], wishes, log=log)
+        log(report.text(), "info" if report.is_clean else "warning")
+        rows += [_row(report, finding) for finding in report.findings if finding.verdict is not Verdict.FOREIGN]
     if rows:
-        show_table("together-sweep", rows, "Remote jobs of flow runs that do not run any more")
+        show_table("together-sweep", rows, "Remote jobs that run, and whose they are")
     return rows
 
 
-@dataclass(frozen=True)
-class _Limits:
-    now: datetime
-    dead_after: timedelta | None
-    cancelling_for: timedelta
-
-    def effective_state(self, flow_run: FlowRun) -> StateType | None:
-        """The state in which a run has ended, or is taken to have ended; `None` while it may be alive."""
-        state = flow_run.state
-        if state is None or state.is_final():
-            return state.type if state else None
-        age = self.now - state.timestamp
-        if state.type is StateType.CANCELLING and age > self.cancelling_for:
-            return StateType.CANCELLED
-        if state.type is StateType.RUNNING and self.dead_after is not None and age > self.dead_after:
-            return StateType.CRASHED
-        return None
-
-
-def verdict(label: Label, state: StateType) -> Verdict:
+def verdict(label: Label, state: StateType) -> str:
     """What should become of a job that runs on after its flow run has ended so."""
-    if state is StateType.CANCELLED:
-        return "end"
-    if not kind_named(label.record.kind).bills_until_stopped:
-        return "leave"
-    return "keep" if state is StateType.COMPLETED else "end"
+    return _word(verdict_of(label.record, standing_of(state)))
 
 
-def _judged(flow_run: FlowRun, label: Label, wanted: Verdict, dry_run: bool) -> dict[str, Any] | None:
-    """The row of a job that still runs; `None` if it does not."""
-    if label.taken or is_over(label.record) or kind_named(label.record.kind).end is None:
-        return None
-    row = {
-        "flow_run": str(flow_run.id),
-        "run_state": flow_run.state_name or "",
-        "reference": f"{label.record.kind}:{label.record.id or 'unknown'}",
-        "job_state": "unknown",
-        "verdict": wanted,
-        "ended": "",
+@dataclass(frozen=True)
+class _Account:
+    """An account, and the names of all blocks that hold its key."""
+
+    block: TogetherCredentials
+    names: frozenset[str]
+
+
+def _accounts(source: PrefectClaims, wanted: TogetherCredentials | str | None, log: Logger) -> list[_Account]:
+    """The account that was asked for, and those that runs have used, each once."""
+    blocks: list[TogetherCredentials | str] = [*sorted({claim.credentials for claim in source.claims()} - {""})]
+    if wanted is not None:
+        blocks.insert(0, wanted)
+    accounts: dict[tuple[str, str], _Account] = {}
+    for named in blocks:
+        try:
+            block = credentials_of(named)
+        except TogetherError as error:
+            log(f"What runs in the account of block {named} cannot be seen: {error}", "error")
+            continue
+        key = (block.api_key.get_secret_value(), block.get_base_url())
+        before = accounts.get(key, _Account(block, frozenset()))
+        accounts[key] = replace(before, names=before.names | {name_of(named)})
+    return list(accounts.values())
+
+
+def _row(report: SweepReport, finding: Finding) -> dict[str, Any]:
+    told = report.row_of(finding)
+    claim = finding.claim if isinstance(finding.claim, FlowRunClaim) else None
+    failed = told["ended"] is False
+    return {
+        "flow_run": claim.flow_run_id if claim else "",
+        "run_state": told["owner_state"],
+        "reference": told["reference"],
+        "job_state": told["state"],
+        "verdict": _word(finding.verdict),
+        "usd_per_hour": told["usd_per_hour"],
+        "age_seconds": told["age_seconds"],
+        "ended": f"failed: {told['ending']}" if failed else told["ending"],
     }
-    try:
-        status = _status(label)
-        if status is not None and not _runs(status):
-            return None
-        row["job_state"] = status.raw if status else "unknown"
-        if wanted == "end" and not dry_run:
-            last = end_labelled_job(flow_run.id, label, run_logger())
-            row["ended"] = last.raw if last else "not found"
-    except TogetherError as error:
-        row["ended"] = f"failed: {error}"
-    return row
 
 
-def _status(label: Label) -> JobStatus | None:
-    if label.record.id is None:
-        return None
-    with credentials_of(label.credentials).get_client() as client:
-        status = run(look(kind_named(label.record.kind), label.record.id), client=client)
-    return status or JobStatus(label.record.reference, _GONE, raw="gone")
-
-
-def _runs(status: JobStatus) -> bool:
-    return status.state is not _GONE and status.state not in kind_named(status.reference.kind).over
-
-
-def _runs_since(begin: datetime) -> Iterator[FlowRun]:
-    """Flow runs that carry our labels."""
-    chosen = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=begin))
-    with get_client(sync_client=True) as client:
-        offset = 0
-        while page := client.read_flow_runs(flow_run_filter=chosen, limit=_PAGE, offset=offset):
-            offset += len(page)
-            yield from (flow_run for flow_run in page if labels_in(flow_run.labels))
+def _word(verdict: Verdict) -> str:
+    """What a row says should be done about a job."""
+    return "end" if verdict is Verdict.ORPHAN else str(verdict)

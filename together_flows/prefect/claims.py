@@ -1,0 +1,143 @@
+"""Claims on remote jobs by flow runs: what their labels hold, and how the runs stand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from together_flows.jobs.claim import Claim, Standing
+from together_flows.prefect.identity import Owner
+from together_flows.prefect.labels import Label, labels_in
+from together_flows.prefect.records import FlowRunStore
+
+__all__ = ["FlowRunClaim", "PrefectClaims", "standing_of"]
+
+_PAGE = 200
+_UNFINISHED = [state for state in StateType if state.name not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")]
+
+
+def standing_of(state: StateType | None) -> Standing:
+    """How a flow run stands that has ended in this state; `None` is one that has not.
+
+    Args:
+        state: the state.
+    """
+    match state:
+        case None:
+            return Standing.ACTIVE
+        case StateType.COMPLETED:
+            return Standing.SUCCEEDED
+        case StateType.CANCELLED:
+            return Standing.CANCELLED
+        case _:
+            return Standing.FAILED
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowRunClaim(Claim):
+    """A claim of a flow run.
+
+    Attributes:
+        flow_run_id: the run.
+        credentials: name of the credentials block of the job's account; empty if it is not saved.
+    """
+
+    flow_run_id: str
+    credentials: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefectClaims:
+    """The claims of the flow runs on the Prefect server that the settings name. A `ClaimSource`.
+
+    Attributes:
+        days: look at runs that have started in the last so many days, and at all that have not ended.
+        dead_after: take a run that is "running" for longer than this for crashed; `None` for never.
+        cancelling_for: take a run that is "cancelling" for longer than this for cancelled.
+        blocks: only jobs that were submitted with these credentials blocks, or with one that was never saved; `None`
+            for all.
+    """
+
+    days: float = 7.0
+    dead_after: timedelta | None = None
+    cancelling_for: timedelta = timedelta(minutes=10)
+    blocks: Collection[str] | None = None
+
+    def claims(self) -> Iterator[FlowRunClaim]:
+        """The jobs that runs have submitted, except those that a later attempt has taken over."""
+        for flow_run in self._runs():
+            yield from self._claims_of(flow_run)
+
+    def _claims_of(self, flow_run: FlowRun) -> Iterator[FlowRunClaim]:
+        for label in labels_in(flow_run.labels):
+            of_account = self.blocks is None or label.credentials in ("", *self.blocks)
+            if of_account and not label.taken:
+                yield self._claim(flow_run, label)
+
+    def _claim(self, flow_run: FlowRun, label: Label) -> FlowRunClaim:
+        return FlowRunClaim(
+            record=label.record,
+            owner=f"flow run {flow_run.name}",
+            owner_state=flow_run.state_name or "no state",
+            standing=standing_of(self._end_of(flow_run)),
+            renew=partial(self._renewed, flow_run, label.key),
+            store=FlowRunStore(Owner(flow_run.id, label.attempt, ""), label.credentials),
+            key=label.key,
+            flow_run_id=str(flow_run.id),
+            credentials=label.credentials,
+        )
+
+    def _renewed(self, flow_run: FlowRun, key: str) -> FlowRunClaim | None:
+        with get_client(sync_client=True) as client:
+            try:
+                now = client.read_flow_run(flow_run.id)
+            except ObjectNotFound:
+                return None
+        return next((claim for claim in self._claims_of(now) if claim.key == key), None)
+
+    def _end_of(self, flow_run: FlowRun) -> StateType | None:
+        """The state in which a run has ended, or is taken to have ended; `None` while it may be alive."""
+        state = flow_run.state
+        if state is None or state.is_final():
+            return state.type if state else None
+        age = datetime.now(UTC) - state.timestamp
+        if state.type is StateType.CANCELLING and age > self.cancelling_for:
+            return StateType.CANCELLED
+        if state.type is StateType.RUNNING and self.dead_after is not None and age > self.dead_after:
+            return StateType.CRASHED
+        return None
+
+    def _runs(self) -> Iterator[FlowRun]:
+        """The runs that carry our labels, each once."""
+        since = datetime.now(UTC) - timedelta(days=self.days)
+        unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
+        recent = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=since))
+        seen = set()
+        for chosen in (unfinished, recent):
+            for flow_run in _pages(chosen):
+                if flow_run.id not in seen and labels_in(flow_run.labels):
+                    seen.add(flow_run.id)
+                    yield flow_run
+
+
+def _pages(chosen: FlowRunFilter) -> Iterator[FlowRun]:
+    with get_client(sync_client=True) as client:
+        offset = 0
+        while page := client.read_flow_runs(
+            flow_run_filter=chosen, limit=_PAGE, offset=offset, sort=FlowRunSort.ID_DESC
+        ):
+            offset += len(page)
+            yield from page
