@@ -38,7 +38,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         effect: with `status`: have the effect all the same, as behind a proxy that has given up on the server.
         body: the body that goes with `status`; by default the group's own error.
         headers: headers that are added to the answer.
-        delay: real seconds before anything else.
+        delay: real seconds between the request's arrival and all else. Whoever hangs up meanwhile does not undo it.
         linger: real seconds between the effect and the answer.
         drop: close the connection without an answer, before or after the effect.
         duplicate: the request takes effect twice, as when a proxy repeats it; the second answer is sent.
@@ -114,6 +114,8 @@ async def suffer(fault: Fault, call: Call, handler: Handler, group: Group) -> Re
     """Handles a request under a fault."""
     connections = call.world.connections
     if fault.delay:
+        if call.headers.get("content-type", "").startswith("application/json"):
+            await call.limited_body()  # it is here before the caller can hang up
         await asyncio.sleep(fault.delay)
     if fault.drop == "before":
         return Cut(connections)

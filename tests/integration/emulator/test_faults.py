@@ -112,6 +112,19 @@ def test_a_late_request_times_out_and_holds_nobody_else_up(account: Account) -> 
     assert account.get("/files") == {"data": []}
 
 
+def test_a_late_request_takes_effect_although_its_caller_has_hung_up(account: Account) -> None:
+    body = batch_body(account)
+    account.emulator.fault(method="POST", path="/batches", delay=0.3)
+    with pytest.raises(httpx2.ReadTimeout):
+        account.http.post("/batches", json=body, timeout=0.1)
+
+    assert account.emulator.counts()["created"]["batch"] == 0
+    give_up = time.monotonic() + 20
+    while not account.emulator.counts()["created"]["batch"]:
+        assert time.monotonic() < give_up, "it never took effect"
+        time.sleep(0.01)
+
+
 def test_an_answer_that_lingers_comes_after_the_effect(account: Account) -> None:
     body = batch_body(account)
     account.emulator.fault(method="POST", path="/batches", linger=30)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from together_flows import Together
-from together_flows.emulator import Emulator
+from together_flows.emulator.control_plane import ControlPlane
 from together_flows.jobs import JobRecord, JobReference, MemoryStore, SubmissionPolicy, WaitPolicy, kind_named, run
 from together_flows.jobs.outcome import Outcome, conclude
 from together_flows.jobs.steps import Steps
@@ -31,12 +31,13 @@ class HurriedClock:
     def __init__(self, speed: float = 30.0) -> None:
         self._speed = speed
         self._began = time.time()
+        self._began_counting = time.monotonic()
 
     def now(self) -> float:
-        return self._began + (time.time() - self._began) * self._speed
+        return self._began + self.elapsed()
 
     def elapsed(self) -> float:
-        return time.monotonic() * self._speed
+        return (time.monotonic() - self._began_counting) * self._speed
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds / self._speed)
@@ -49,7 +50,7 @@ class HurriedClock:
 class Desk:
     """Where jobs are submitted from. Pauses are hurried; `log` keeps what people would read."""
 
-    emulator: Emulator
+    emulator: ControlPlane
     client: Together
     folder: Path
     clock: HurriedClock = field(default_factory=HurriedClock)
