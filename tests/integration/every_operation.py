@@ -293,9 +293,9 @@ def walk(emulator: Emulator, folder: Path, send: Sender) -> set[str]:
 
 def operations_seen(emulator: Emulator) -> set[str]:
     """The contract's operations that have reached the emulator, by what it has counted on its routes."""
-    rows = {(row["method"], row["path"]) for row in contract.OPERATIONS}
     named = {f"{entry.method} {entry.path}": name for name, entry in OPERATIONS.items() if name in CONTRACT}
-    assert named.keys() == {f"{method} {path}" for method, path in rows}, "the table is not the contract's"
+    declared = {f"{row['method']} {row['path']}" for row in contract.OPERATIONS}
+    assert named.keys() == declared, "the table is not the contract's"
     return {named[route] for route in emulator.counts()["requests"] if route in named}
 
 
@@ -317,7 +317,7 @@ def _placed(key: str, value: Any, folder: Path) -> Any:
 
 
 def _write_files(folder: Path) -> None:
-    lines = {
+    lines: dict[str, list[Any]] = {
         "train.jsonl": [{"prompt": f"Where is parcel {n}?", "completion": f"In depot {n % 7}."} for n in range(20)],
         "heldout.jsonl": [{"answer": "Four.", "right": "4"}] * 3,
         "requests.jsonl": [

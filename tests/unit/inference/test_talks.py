@@ -206,9 +206,9 @@ def test_what_is_heard_between_pauses_is_put_together_with_all_that_the_api_tell
     late = text_event("completed", transcript="Two.", segments=[{"id": 1}], usage={"seconds": 2, "type": "duration"})
     pieces = iter([[text_event("delta", delta="O"), early], [text_event("delta", delta="T")]])
 
-    def answers(event: Any) -> list[Any]:
+    def answers(event: Any) -> Any:
         kind = event["type"].rpartition(".")[2]
-        return {"open": [OPENED], "append": next(pieces, []) if kind == "append" else [], "commit": [late]}[kind]
+        return next(pieces, []) if kind == "append" else {"open": [OPENED], "commit": [late]}[kind]
 
     result, _ = heard(recording(tmp_path / "speech.wav", bytes(64_000)), answers)
 
