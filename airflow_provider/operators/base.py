@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, Tas
 
 from airflow_provider.attempt import Ending, JobAttempt
 from airflow_provider.failures import raise_for_airflow
+from airflow_provider.hidden import HidingOperator, revealed
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.interruption import Interruption, TaskKilled
 from airflow_provider.links.together import TogetherJobLink
@@ -36,7 +37,7 @@ __all__ = ["TogetherJobOperator", "given", "number"]
 _BACKSTOP_MARGIN = 600.0
 
 
-class TogetherJobOperator(BaseOperator):
+class TogetherJobOperator(HidingOperator):
     """
     Submit jobs to Together AI once, wait for them, and return what they made.
 
@@ -164,13 +165,16 @@ class TogetherJobOperator(BaseOperator):
         """Go on after the wait, also when the wait itself has failed: then nothing but this may end the job."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout:
+        except TaskDeferralTimeout as error:
             attempt = self._attempt(context)
             attempt.end()
             attempt.remember(succeeded=False)
+            _note_last_words(attempt, error)
             raise
-        except TaskDeferralError:
-            self._gave_up(self._attempt(context), retryable=True)
+        except TaskDeferralError as error:
+            attempt = self._attempt(context)
+            self._gave_up(attempt, retryable=True)
+            _note_last_words(attempt, error)
             raise
 
     def on_kill(self) -> None:
@@ -285,16 +289,18 @@ class TogetherJobOperator(BaseOperator):
             self._interruption.check()
         except TaskKilled:
             self._killed(attempt)
-        except AirflowTaskTimeout:
+        except AirflowTaskTimeout as timeout:
             self.log.warning("The task's execution_timeout has passed.")
             attempt.end_at_once()
             attempt.remember(succeeded=False)
+            _note_last_words(attempt, timeout)
             raise
         except TogetherError as error:
             self._gave_up(attempt, retryable=error.retryable)
-            raise_for_airflow(error)
-        except Exception:
+            raise_for_airflow(attempt.with_last_words(error))
+        except Exception as error:
             self._gave_up(attempt, retryable=True)
+            _note_last_words(attempt, error)
             raise
         finally:
             if self._temporary is not None:
@@ -319,15 +325,14 @@ class TogetherJobOperator(BaseOperator):
         if state not in ("running", "unknown"):
             self.log.warning("A person stopped or cleared this task (it is %s). To end: %s.", state, jobs)
             attempt.end_at_once()
-            raise AirflowFailException(f"The task was stopped by a person, and so its work was ended: {jobs}.")
+            stopped = TogetherError(f"The task was stopped by a person, and so its work was ended: {jobs}.")
+            raise AirflowFailException(str(attempt.with_last_words(stopped)))
         if attempt.kind.bills_until_stopped and not attempt.retry_is_left:
             self.log.warning("This process was told to stop, and no retry is left. To end: %s.", jobs)
             attempt.end_at_once()
         attempt.remember(succeeded=False)
-        raise TogetherError(
-            f"The process was told to stop, though nobody stopped the task. Left for the next attempt: {jobs}.",
-            retryable=True,
-        )
+        told = TogetherError("The process was told to stop, though nobody stopped the task.", retryable=True)
+        raise attempt.with_last_words(told)
 
     def _wait_policy(self, attempt: JobAttempt) -> WaitPolicy:
         from together_flows.jobs import WaitPolicy
@@ -344,6 +349,11 @@ class TogetherJobOperator(BaseOperator):
 
     def _say(self, message: str, level: str) -> None:
         getattr(self.log, level)(message)
+
+
+def _note_last_words(attempt: JobAttempt, error: BaseException) -> None:
+    """Have the traceback of an error that is not ours end in what became of the task's jobs."""
+    error.add_note(attempt.with_last_words(TogetherError("", retryable=True)).last_words)
 
 
 def number(value: float | str | None, name: str) -> float | None:
@@ -363,12 +373,12 @@ def number(value: float | str | None, name: str) -> float | None:
 
 def given(operator: BaseOperator, names: Iterable[str]) -> dict[str, Any]:
     """
-    The operator's arguments of these names that were given. A template that left nothing gives none.
+    The operator's arguments of these names that were given, in clear. A template that left nothing gives none.
 
     :param operator: the operator, rendered.
     :param names: the arguments.
     """
-    values = {name: getattr(operator, name) for name in names}
+    values = {name: revealed(getattr(operator, name)) for name in names}
     return {name: value for name, value in values.items() if value is not None and value != ""}
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider.hidden import SecretField
 from airflow_provider.operators.base import TogetherJobOperator, given
 from airflow_provider.operators.teardown import TogetherBillingJobOperator, TogetherTeardownOperator
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
     from together_flows.jobs.model import Spec
@@ -96,6 +96,7 @@ class TogetherDeploymentOperator(TogetherBillingJobOperator):
     teardown_operator = TogetherDeploymentTeardownOperator
     template_fields: Sequence[str] = (*_ARGUMENTS, *TogetherJobOperator.template_fields)
     template_fields_renderers = dict.fromkeys(("autoscaling", "environment_variables", "volumes"), "json")
+    environment_variables = SecretField.of_variables()
 
     def __init__(
         self,
@@ -140,62 +141,6 @@ class TogetherDeploymentOperator(TogetherBillingJobOperator):
         self.description = description
         self.termination_grace_period_seconds = termination_grace_period_seconds
 
-    @property
-    def environment_variables(self) -> Any:
-        """The environment variables, each value hidden from whoever shows this field."""
-        return self._environment_variables
-
-    @environment_variables.setter
-    def environment_variables(self, variables: Any) -> None:
-        self._environment_variables = _with_values(variables, _hidden)
-
-    def render_template(
-        self,
-        content: Any,
-        context: Context,
-        jinja_env: jinja2.Environment | None = None,
-        seen_oids: set[int] | None = None,
-    ) -> Any:
-        """Render a template, also one that is hidden; it stays so."""
-        if isinstance(content, _Hidden):
-            return _hidden(super().render_template(content.text, context, jinja_env, seen_oids))
-        return super().render_template(content, context, jinja_env, seen_oids)
-
     def job_specs(self, context: Context) -> Sequence[Spec]:
         """The arguments that were given."""
-        spec = given(self, _ARGUMENTS)
-        if "environment_variables" in spec:
-            spec["environment_variables"] = _with_values(spec["environment_variables"], _revealed)
-        return [spec]
-
-
-class _Hidden:
-    """Text that nothing shows by accident: not a repr, and so neither a serialized DAG nor a rendered template."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-def _hidden(value: Any) -> Any:
-    return _Hidden(value) if isinstance(value, str) else value
-
-
-def _revealed(value: Any) -> Any:
-    return value.text if isinstance(value, _Hidden) else value
-
-
-def _with_values(variables: Any, change: Any) -> Any:
-    """The same environment variables with other values. What is no list of variables yet stays as it is."""
-    if not isinstance(variables, list | tuple):
-        return variables
-    return [
-        {**variable, "value": change(variable["value"])}
-        if isinstance(variable, Mapping) and "value" in variable
-        else variable
-        for variable in variables
-    ]
+        return [given(self, _ARGUMENTS)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import literal
 
 from airflow_provider.attempt import Ending, JobAttempt
+from airflow_provider.hidden import SecretField, revealed
 from airflow_provider.operators.base import TogetherJobOperator, given
 from airflow_provider.storage import download, fetch
 from together_flows.errors import ArgumentInvalid
@@ -90,6 +91,11 @@ class TogetherEvaluationOperator(TogetherJobOperator):
         *TogetherJobOperator.template_fields,
     )
     template_fields_renderers = dict.fromkeys((*_MODELS, "parameters"), "json")
+    judge = SecretField.within()
+    model_to_evaluate = SecretField.within()
+    model_a = SecretField.within()
+    model_b = SecretField.within()
+    parameters = SecretField.within()
 
     def __init__(
         self,
@@ -128,7 +134,7 @@ class TogetherEvaluationOperator(TogetherJobOperator):
 
     def job_specs(self, context: Context) -> Sequence[Spec]:
         """The evaluation, with its data either on the server or in a local file known by its content."""
-        parameters = {**(self.parameters or {}), **given(self, _PARAMETERS)}
+        parameters = {**(revealed(self.parameters) or {}), **given(self, _PARAMETERS)}
         for name in _MODELS:
             if isinstance(parameters.get(name), Mapping):
                 parameters[name] = _complete(parameters[name])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider.failures import raise_for_airflow
+from airflow_provider.hidden import SecretField
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import TogetherJobOperator, given
 from airflow_provider.storage import download
@@ -113,6 +114,8 @@ class TogetherFineTuneOperator(TogetherJobOperator):
         "training_type": "json",
         "multimodal_params": "json",
     }
+    hf_api_token = SecretField()
+    wandb_api_key = SecretField()
 
     def __init__(
         self,

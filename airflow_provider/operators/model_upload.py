@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider.hidden import SecretField
 from airflow_provider.operators.base import TogetherJobOperator, given
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TogetherModelUploadOperator(TogetherJobOperator):
 
     kind = "model_upload"
     template_fields: Sequence[str] = (*_ARGUMENTS, *TogetherJobOperator.template_fields)
+    hf_token = SecretField()
 
     def __init__(
         self,

@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_provider.failures import raise_for_airflow
+from airflow_provider.hidden import HidingOperator, SecretField, revealed
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.storage import download, located, written_to
 from together_flows.errors import ArgumentInvalid, TogetherError
@@ -27,7 +26,7 @@ __all__ = ["TogetherOperator"]
 _XCOM_LIMIT = 48 * 1024
 
 
-class TogetherOperator(BaseOperator):
+class TogetherOperator(HidingOperator):
     """
     Send any operation of the API, such as ``models.list`` or ``images.generate``.
 
@@ -39,8 +38,8 @@ class TogetherOperator(BaseOperator):
             arguments={"model": "{{ params.model }}", "messages": [{"role": "user", "content": "Good morning?"}]},
         )
 
-    Returns the answer as JSON. An answer that is a file, or too large for an XCom, needs ``output_path``; then
-    ``path`` and ``bytes`` are returned.
+    Returns the answer as JSON, with its secrets masked. An answer that is a file, or too large for an XCom, needs
+    ``output_path``; then ``path`` and ``bytes`` are returned, and the file holds the answer as it came.
 
     A WebSocket session is held from its beginning to its end: ``audio.connect_speech`` speaks the text of
     ``session_input`` into ``output_path``, and ``realtime.connect`` writes down the recording that lies there. It needs
@@ -55,7 +54,8 @@ class TogetherOperator(BaseOperator):
     fails the task for good, because a retry could pay twice.
 
     :param operation: ``"group.function"``, a key of ``together_flows.api.OPERATIONS``. (templated)
-    :param arguments: the operation's arguments, by name. They are checked before anything is sent. (templated)
+    :param arguments: the operation's arguments, by name. They are checked before anything is sent. Airflow shows none
+        of the secrets among them, such as ``hf_token`` or the ``value`` of an environment variable. (templated)
     :param output_path: where the answer goes: a path as the worker sees it, or a URL that ``ObjectStoragePath``
         understands. (templated)
     :param session_input: what goes into a session: a text or a list of its pieces for ``audio.connect_speech``; the
@@ -66,6 +66,7 @@ class TogetherOperator(BaseOperator):
     template_fields: Sequence[str] = ("operation", "arguments", "output_path", "session_input", "together_conn_id")
     template_fields_renderers = {"arguments": "json"}  # noqa: RUF012 - Airflow declares it so
     ui_color = "#e8ebf9"
+    arguments = SecretField.of_arguments()
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class TogetherOperator(BaseOperator):
                 return self._conversed(operation)
             if operation.reply is Reply.BYTES:
                 return download(self.hook.client, operation, self._output_path("is a file"))
-            return self._kept(self.hook.client.send(operation.untyped()))
+            return self._kept(operation, self.hook.client.send(operation.untyped()))
         except TogetherError as error:
             raise_for_airflow(error)
 
@@ -117,7 +118,7 @@ class TogetherOperator(BaseOperator):
                 f"{self.operation!r} is no operation of the API.",
                 mend=f"Did you mean {' or '.join(close)}?" if close else "See together_flows.api.OPERATIONS.",
             )
-        return entry.function(**(self.arguments or {}))
+        return entry.function(**(revealed(self.arguments) or {}))
 
     def _conversed(self, operation: Operation[Any]) -> dict[str, Any]:
         from together_flows.inference import SESSIONS, converse
@@ -126,13 +127,15 @@ class TogetherOperator(BaseOperator):
         given: Any = located(str(self.session_input)) if form.reads_file else self.session_input
         if form.writes_file:
             return converse(self.hook.client, operation, given, located(self._output_path("is a file")))
-        kept: dict[str, Any] = self._kept(converse(self.hook.client, operation, given))
+        kept: dict[str, Any] = self._kept(operation, converse(self.hook.client, operation, given))
         return kept
 
-    def _kept(self, answer: Any) -> Any:
+    def _kept(self, operation: Operation[Any], answer: Any) -> Any:
+        from together_flows.client import without_secrets
+
         text = json.dumps(answer, ensure_ascii=False, default=str).encode()
         if not self.output_path and len(text) <= _XCOM_LIMIT:
-            return json.loads(text)
+            return without_secrets(operation, json.loads(text))
         location = self._output_path(f"has {len(text)} bytes, too many for an XCom")
         with (
             tempfile.TemporaryDirectory(prefix="together-answer-") as scratch,

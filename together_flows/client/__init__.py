@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from together_flows.client._async import AsyncTogether
+    from together_flows.client._redaction import without_secrets
     from together_flows.client._shared import async_client_for, client_for
     from together_flows.client._signed import download_signed
     from together_flows.client._sync import Together
@@ -24,6 +25,7 @@ __all__ = [
     "client_for",
     "download_signed",
     "instant_retries",
+    "without_secrets",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "client_for": "_shared",
     "download_signed": "_signed",
     "instant_retries": "retry",
+    "without_secrets": "_redaction",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -180,4 +181,19 @@ def _unsigned(item: Any) -> Any:
     return item.copy_with(query=b"...") if signed else item
 
 
+class _WithoutHeaders(logging.Filter):
+    """Takes an answer's headers out of what the connections tell at level DEBUG: they hold signed addresses, and what
+    a server chooses to repeat of a request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, str):
+            record.msg = _HEADERS.sub("[...]", record.msg)
+        return True
+
+
+#: A list of headers, as it is written in such a line.
+_HEADERS = re.compile(r"\[\(b['\"].*\)\]", re.DOTALL)
+
 logging.getLogger("httpx2").addFilter(_WithoutSignatures())
+for _part in ("connection", "http11", "http2", "proxy", "socks"):
+    logging.getLogger(f"httpcore2.{_part}").addFilter(_WithoutHeaders())

@@ -7,14 +7,20 @@ import functools
 import html
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
-__all__ = ["Redactor", "secrets_in"]
+from together_flows.api._operation import Operation
+
+__all__ = ["Redactor", "secrets_in", "without_secrets"]
 
 MASK = "**********"
+
+#: What the API calls secrets in its answers. The values of environment variables are taken for secrets too.
+_SECRET_FIELDS = frozenset({"external_api_token", "hf_api_token", "hf_token", "kube_config", "wandb_api_key"})
 
 # A secret shorter than this would mask parts of ordinary words.
 _SHORTEST_SECRET = 6
@@ -65,6 +71,33 @@ def _forms(secret: str) -> set[str]:
     in_base64 = {base64.b64encode(secret.encode()).decode(), base64.urlsafe_b64encode(secret.encode()).decode()}
     on_one_line = " ".join(secret.split())
     return {secret, on_one_line, html.escape(secret), *in_json, *nested, *in_python, *in_url, *in_base64}
+
+
+def without_secrets(operation: Operation[Any], answer: Any) -> Any:
+    """An answer as it may be stored and shown: with its secrets masked, those that were sent and those that came.
+
+    Args:
+        operation: what was asked.
+        answer: JSON-like data.
+    """
+    return Redactor(chain(secrets_in(operation.body), secrets_in(operation.query))).data(_masked(answer))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked_under(key, item) for key, item in value.items()}
+    return [_masked(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _masked_under(key: Any, value: Any) -> Any:
+    if key in _SECRET_FIELDS and value:
+        return MASK
+    if key == "environment_variables" and isinstance(value, list | tuple):
+        return [
+            {**variable, "value": MASK} if isinstance(variable, Mapping) and variable.get("value") else variable
+            for variable in value
+        ]
+    return _masked(value)
 
 
 def secrets_in(value: Any) -> Iterator[SecretStr]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -219,3 +220,15 @@ def _failures(operation: Operation[Any], redactor: Redactor, *, opening: bool = 
     except (WebSocketException, OSError, EOFError) as error:
         reason = redactor.text(str(error)) or type(error).__name__
         raise ConnectionFailed(f"{name}: the connection failed ({reason})", sent=not opening) from error
+
+
+class _WithoutHeaders(logging.Filter):
+    """Takes the values of headers out of what the library tells at level DEBUG: the key is among them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg in ("> %s: %s", "< %s: %s") and isinstance(record.args, tuple):
+            record.args = (record.args[0], "...")
+        return True
+
+
+logging.getLogger("websockets.client").addFilter(_WithoutHeaders())

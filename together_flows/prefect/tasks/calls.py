@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic_core import to_jsonable_python
 
 from together_flows.api import OPERATIONS, Operation, Reply
-from together_flows.client import async_client_for, client_for
+from together_flows.client import async_client_for, client_for, without_secrets
 from together_flows.errors import ArgumentInvalid
 from together_flows.inference import aconverse, check_session_input, converse
 from together_flows.inference.sessions import SessionInput
@@ -30,6 +30,9 @@ def call(
     session_input: str | Sequence[str] | None = None,
 ) -> Any:
     """Send one operation of the API, such as `files.list`, and return its answer as plain JSON data.
+
+    Secrets are masked in it, because Prefect may store it: the values of environment variables, a cluster's
+    `kube_config`, and whatever secret was sent along.
 
     It leaves no job record. To start work that is paid for, use the task of its kind: a retry of this one pays again.
 
@@ -56,7 +59,7 @@ def call(
         return converse(client, asked, session_input, output_path)
     if output_path is not None:
         return str(client.download(asked, output_path))
-    return to_jsonable_python(client.send(asked))
+    return without_secrets(asked, to_jsonable_python(client.send(asked)))
 
 
 @task(cache_policy=NO_CACHE, retry_condition_fn=may_help)
@@ -76,7 +79,7 @@ async def acall(
         return await aconverse(client, asked, session_input, output_path)
     if output_path is not None:
         return str(await client.download(asked, output_path))
-    return to_jsonable_python(await client.send(asked))
+    return without_secrets(asked, to_jsonable_python(await client.send(asked)))
 
 
 def _operation(
