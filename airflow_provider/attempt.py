@@ -256,6 +256,23 @@ class JobAttempt:
                 if record.phase not in (Phase.PREPARING, Phase.INTENT):
                     self._run(remembering(word, None), attempt._key(index))
 
+    def with_last_words(self, error: TogetherError) -> TogetherError:
+        """
+        The error, ending in what became of the task's jobs and what a retry will do about them.
+
+        :param error: what the task fails with.
+        """
+        from together_flows.jobs import with_last_words
+
+        records = [record for attempt in self.rounds for record in attempt.records]
+        if error.last_words and len(records) == 1 and not self.kind.bills_until_stopped:
+            return error  # it comes from the last look at the job, which is more than the record knows
+        try:
+            base_url = self._hook.client.base_url
+        except TogetherError:  # the connection does not work, and so there is no job that it could lead to
+            base_url = ""
+        return with_last_words(error, records, base_url)
+
     def end(
         self, client: Together | None = None, *, settle: float | None = None, patience: float | None = None
     ) -> None:

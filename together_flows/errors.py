@@ -44,9 +44,12 @@ class TogetherError(Exception):
     Attributes:
         retryable: whether the same call, made again later, can succeed without anybody changing anything.
         mend: what to do about it, in one sentence; empty when the message says it all.
+        last_words: what became of the task's remote jobs and what a retry does, one line each; empty where there is no
+            task. It comes last in the text, and so last in a traceback.
     """
 
     retryable: bool = False
+    last_words: str = ""
 
     def __init__(self, message: str, *, mend: str = "", retryable: bool | None = None) -> None:
         super().__init__(message)
@@ -56,7 +59,8 @@ class TogetherError(Exception):
             self.retryable = retryable
 
     def __str__(self) -> str:
-        return f"{self.message} {self.mend}".rstrip()
+        text = f"{self.message} {self.mend}".rstrip()
+        return f"{text}\n{self.last_words}" if self.last_words else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Orchestrators pickle errors between processes. The usual way calls the class with the message alone, which

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from together_flows.errors import JobCancelled, JobFailed, NotFound, TogetherError, WaitTimeout
 from together_flows.jobs.ending import end_job
 from together_flows.jobs.kind import JobKind
+from together_flows.jobs.last_words import last_words, last_words_without_record
 from together_flows.jobs.model import JobReference, JobState, JobStatus
-from together_flows.jobs.pages import page_of
 from together_flows.jobs.record import JobRecord, Phase, TaskOutcome
 from together_flows.jobs.steps import Load, Log, Save, Send, Sleep, Steps
 from together_flows.jobs.waiting import Done, Expired, GiveUp
@@ -43,26 +43,27 @@ def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_u
         WaitTimeout: the deadline has passed.
         TogetherError: the job could not be looked at for too long; it is left alone.
     """
-    page = page_of(reference, base_url)
     match outcome:
         case Done(status):
-            return (yield from _conclude_done(kind, reference, status, page))
+            return (yield from _conclude_done(kind, reference, status, base_url))
         case Expired():
             last = yield from end_job(kind, reference.id)
             # A job that was told to end is as good as ended. One that cannot be told goes on, and a retry adopts it.
             ended = kind.end is not None and not last.state.is_final
-            yield from remember(TaskOutcome.FAILED, JobState.CANCELLED if ended else last.state)
-            raise WaitTimeout(
+            record = yield from remember(TaskOutcome.FAILED, JobState.CANCELLED if ended else last.state)
+            late = WaitTimeout(
                 f"The {kind.noun} {reference.id} was not done by the deadline. {_what_became_of_it(kind, last)}",
                 reference=str(reference),
-                mend=f"Allow it more time. {page}",
+                mend="Allow it more time.",
             )
+            raise _with_last_words(late, record, last, base_url)
         case GiveUp(error):
-            yield from remember(TaskOutcome.FAILED, None)
-            raise error
+            record = yield from remember(TaskOutcome.FAILED, None)
+            unseen = JobStatus(reference, JobState.RUNNING, raw="unknown", known=False)
+            raise _with_last_words(error, record, None if record else unseen, base_url)
 
 
-def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, page: str) -> Steps[dict[str, Any]]:
+def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, base_url: str) -> Steps[dict[str, Any]]:
     full = yield from _full(kind, reference, status)
     if full.state is JobState.SUCCEEDED:
         record = yield from remember(TaskOutcome.SUCCEEDED, full.state)
@@ -73,22 +74,34 @@ def _conclude_done(kind: JobKind, reference: JobReference, status: JobStatus, pa
     last = full
     if full.state not in kind.over and full.state is not JobState.CANCELLED:
         last = yield from end_job(kind, reference.id)  # it has failed, and would bill all the same
-    yield from remember(TaskOutcome.FAILED, full.state)
+    record = yield from remember(TaskOutcome.FAILED, full.state)
     if full.state is JobState.CANCELLED:
-        raise JobCancelled(
+        cancelled = JobCancelled(
             f"The {kind.noun} {reference.id} was cancelled, and not by this task.",
             reference=str(reference),
             status=kind.outline(full.row),
-            mend=f"Find out who did it; clearing the task submits a new one. {page}",
+            mend="Find out who did it.",
         )
+        raise _with_last_words(cancelled, record, full, base_url)
     words = (yield from _words(kind, full)) or "the API gives no reason"
-    raise JobFailed(
+    failed = JobFailed(
         f"The {kind.noun} {reference.id} ended as {full.raw}: {words}.".replace("..", "."),
         reference=str(reference),
         status=kind.outline(full.row),
-        mend=f"{_what_is_left_of_it(kind, last)} a retry submits a new one. {page}",
+        mend=_what_is_left_of_it(kind, last),
         retryable=not kind.lasting(full.row),
     )
+    raise _with_last_words(failed, record, last, base_url)
+
+
+def _with_last_words(
+    error: TogetherError, record: JobRecord | None, last: JobStatus | None, base_url: str
+) -> TogetherError:
+    if record is not None and record.id is not None:
+        error.last_words = last_words(record, base_url, retryable=error.retryable, last=last)
+    elif last is not None:
+        error.last_words = last_words_without_record(last, base_url)
+    return error
 
 
 def _full(kind: JobKind, reference: JobReference, status: JobStatus) -> Steps[JobStatus]:
@@ -140,8 +153,8 @@ def _what_became_of_it(kind: JobKind, last: JobStatus) -> str:
 
 def _what_is_left_of_it(kind: JobKind, last: JobStatus) -> str:
     if last.state is JobState.CANCELLED or last.state in kind.over:
-        return "It does not run any more;"
-    return f"It was told to end, is {last.raw} and may still bill;"
+        return ""
+    return f"It was told to end, is {last.raw} and may still bill."
 
 
 def remember(outcome: TaskOutcome, job_state: JobState | None) -> Steps[JobRecord | None]:

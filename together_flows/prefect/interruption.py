@@ -15,8 +15,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
 from together_flows.client import AsyncTogether
-from together_flows.jobs import JobRecord, JobReference, JobStore, kind_named
-from together_flows.jobs.steps import Log, Steps, arun, run
+from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named, last_words
+from together_flows.jobs.steps import Load, Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.identity import Owner
@@ -38,20 +38,24 @@ _NOT_HERE = "A job of this task could not be ended here; the flow's hooks try ag
 _UNWANTED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
-def settlement(record: JobRecord, *, wanted: bool | None) -> Steps[None]:
-    """Steps that end a job, or leave it, after its task was interrupted.
+def settlement(record: JobRecord, *, wanted: bool | None, base_url: str = "") -> Steps[None]:
+    """Steps that end a job, or leave it, after its task was interrupted, and say so.
 
     Args:
         record: the job's record.
         wanted: whether the flow run is still wanted; `None` if that could not be learned.
+        base_url: where the API is, for the link in the log.
     """
     kind = kind_named(record.kind)
     if is_over(record):
         return
     if wanted is False or kind.bills_until_stopped:
-        yield from abandonment(kind, record, settle=_SETTLE, patience=_PATIENCE)
-    elif record.id is not None:
-        yield Log(f"{record.reference} is left running; a re-run of this flow run adopts it.", "warning")
+        last = yield from abandonment(kind, record, settle=_SETTLE, patience=_PATIENCE)
+        record = (yield Load()) or record
+    else:
+        last = None
+    if record.phase is not Phase.PREPARING:
+        yield Log(last_words(record, base_url, retryable=True, last=last), "warning")
 
 
 def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
@@ -62,14 +66,20 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
         owner: who wanted them.
         found: reads their records, each with its store and its key.
     """
-    log = run_logger()
+    log, base_url = run_logger(), account.get_base_url()
     try:
         kept = found()
         wanted = is_wanted(owner.flow_run_id) if kept else None
         with account.get_client() as client:
             for record, store, key in kept:
                 try:  # one that cannot be ended must not keep the others from it
-                    run(settlement(record, wanted=wanted), client=client, store=store, key=key, log=log)
+                    run(
+                        settlement(record, wanted=wanted, base_url=base_url),
+                        client=client,
+                        store=store,
+                        key=key,
+                        log=log,
+                    )
                 except Exception as error:
                     log(_NOT_HERE.format(error=error), "error")
     except Exception as error:  # the interruption is what the caller must hear of
@@ -78,7 +88,7 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
 
 async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
     """The same as `settle`, on the event loop, all jobs at once, and shielded from being cancelled again."""
-    log = run_logger()
+    log, base_url = run_logger(), account.get_base_url()
 
     async def settle_one(steps: Steps[None], client: AsyncTogether, store: JobStore, key: str) -> None:
         try:  # one that cannot be ended must not keep the others from it
@@ -92,7 +102,8 @@ async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[]
             wanted = await anyio.to_thread.run_sync(is_wanted, owner.flow_run_id) if kept else None
             async with account.get_async_client() as client, anyio.create_task_group() as group:
                 for record, store, key in kept:
-                    group.start_soon(settle_one, settlement(record, wanted=wanted), client, store, key)
+                    steps = settlement(record, wanted=wanted, base_url=base_url)
+                    group.start_soon(settle_one, steps, client, store, key)
         except Exception as error:  # the interruption is what the caller must hear of
             log(_NOT_HERE.format(error=error), "error")
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import anyio
+
 from together_flows.client import async_client_for, client_for
+from together_flows.errors import TogetherError
 from together_flows.jobs import (
     JobRecord,
     JobReference,
@@ -19,6 +22,7 @@ from together_flows.jobs import (
     kind_named,
     page_of,
     run,
+    with_last_words,
 )
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import Spec
@@ -79,6 +83,11 @@ class _Intention:
         store = MemoryStore() if kind.repeatable else store_of(owner, block)
         return cls(kind, full, owner, store, key_of(owner, kind.fingerprint(full)))
 
+    def records(self) -> list[JobRecord]:
+        """The job's record, if the submission came so far as to leave one."""
+        record = self.store.load(self.key)
+        return [] if record is None else [record]
+
     def steps(self, money: Money | None, on_unknown: OnUnknown) -> Steps[JobRecord]:
         policy = SubmissionPolicy(on_unknown=on_unknown)
         if money is not None:
@@ -118,6 +127,9 @@ def submit(
     wanted = _Intention.of(kind_name, spec, account, name_of(credentials))
     try:
         record = run(wanted.steps(money, on_unknown), client=client, store=wanted.store, key=wanted.key, log=log)
+    except TogetherError as error:
+        with_last_words(error, wanted.records(), account.get_base_url())
+        raise
     except Exception:
         raise
     except BaseException:
@@ -143,6 +155,10 @@ async def asubmit(
     try:
         steps = wanted.steps(money, on_unknown)
         record = await arun(steps, client=client, store=wanted.store, key=wanted.key, log=log)
+    except TogetherError as error:
+        records = await anyio.to_thread.run_sync(wanted.records)
+        with_last_words(error, records, account.get_base_url())
+        raise
     except Exception:
         raise
     except BaseException:

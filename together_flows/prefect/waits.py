@@ -28,6 +28,7 @@ from together_flows.jobs import (
     arun,
     conclude,
     kind_named,
+    last_words_without_record,
     run,
 )
 from together_flows.jobs.kind import JobKind
@@ -112,14 +113,17 @@ class _Waited:
         return kind_named(self.reference.kind)
 
     def conclusion(self, outcome: Outcome) -> Steps[dict[str, Any]]:
+        base_url = self.account.get_base_url()
         if isinstance(outcome, Expired) and not self.own:
-            raise WaitTimeout(
+            late = WaitTimeout(
                 f"The {self.kind.noun} {self.reference.id} was not done by the deadline. It was left alone: this flow "
                 "run keeps no record of it.",
                 reference=str(self.reference),
-                mend=f"Allow it more time. {self.page}",
+                mend="Allow it more time.",
             )
-        base_url = self.account.get_base_url()
+            unseen = JobStatus(self.reference, JobState.RUNNING, raw="not done", known=False)
+            late.last_words = last_words_without_record(unseen, base_url)
+            raise late
         manifest = yield from conclude(self.kind, self.reference, outcome, base_url=base_url)
         return {**manifest, "reference": str(self.reference), "url": self.page}
 

@@ -77,8 +77,10 @@ def test_a_job_that_failed_fails_the_task_with_its_page_and_what_a_retry_does(na
         task.concludes()
     assert failed.value.reference == str(task.reference)
     assert failed.value.status["id" if name == "endpoint" else SURFACES[name].id_key] == "job-1"
-    assert "https://api.together.ai" in failed.value.mend
-    assert "a retry submits a new one" in failed.value.mend
+    last = str(failed.value).splitlines()[-1]
+    assert last.startswith(f"The job {task.reference} (https://api.together.ai")
+    assert "does not run any more" in last
+    assert last.endswith("A retry submits a new job.")
     assert (task.record.phase, task.record.outcome) == (Phase.ENDED, TaskOutcome.FAILED)
     assert task.record.job_state in (JobState.FAILED, JobState.EXPIRED)
 
@@ -131,7 +133,7 @@ def test_a_failed_job_that_may_still_bill_is_ended(name: str) -> None:
 def test_what_failed_and_is_ended_does_not_run_any_more(name: str) -> None:
     with pytest.raises(JobFailed) as failed:
         Task(name, SPECIMENS[name].bad[0]).concludes()
-    assert "It does not run any more" in failed.value.mend
+    assert "does not run any more. A retry submits a new job." in str(failed.value)
 
 
 def test_what_failed_and_does_not_end_may_still_bill() -> None:
