@@ -14,50 +14,19 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard
 
-from together_flows.api import GROUPS, OPERATIONS, Entry, Reply
+from docs.reach import CREATES, KIND_OF, clients, ends, is_emulated, operator, some_id, task, verbs
+from together_flows.api import GROUPS, OPERATIONS, Entry
 from together_flows.jobs import KINDS, JobKind, kind_named
 
-__all__ = ["CREATES", "cells_of", "main", "own_tasks", "pages"]
+__all__ = ["cells_of", "main", "pages"]
 
 DOCS = Path(__file__).parent
 _WRITTEN_BY = "<!-- Written by docs/generate.py. Do not edit it here. -->"
 _KINDS_BEGIN, _KINDS_END = "<!-- kinds: written by docs/generate.py -->", "<!-- end of kinds -->"
-
-#: The operations that create a job of each kind.
-CREATES: Mapping[str, tuple[str, ...]] = {
-    "file": ("files.upload", "files.create", "files.initiate_multipart"),
-    "fine_tune": ("fine_tunes.create",),
-    "batch": ("batches.create",),
-    "evaluation": ("evaluation.create",),
-    "endpoint": ("endpoints.create",),
-    "model_upload": ("models.upload",),
-    "deployment": ("deployments.create",),
-    "cluster": ("compute.create_cluster",),
-    "shared_volume": ("compute.create_volume",),
-    "video": ("videos.create",),
-    "queue": ("queue.submit",),
-    "rl_session": ("rl.create_session",),
-    "rl_operation": (
-        "rl.forward_backward",
-        "rl.optim_step",
-        "rl.sample",
-        "rl.create_inference_checkpoint",
-        "rl.create_training_checkpoint",
-    ),
-}
-
-#: Operators and tasks for operations that neither begin a job nor end one.
-_FURTHER_OPERATOR = {
-    "files.content": "TogetherDownloadFileOperator",
-    "finetune.download": "TogetherDownloadModelOperator",
-}
-_FURTHER_TASK = {"files.content": "download_file", "finetune.download": "download_model"}
 
 #: By what a lost job of a kind is found again, in a few words.
 _FOUND_BY = {
@@ -72,9 +41,6 @@ _FOUND_BY = {
     "shared_volume": "the marker at the end of its name",
     "rl_operation": "the marker as idempotency key: a repetition answers with the first",
 }
-
-_KIND_OF = {operation: kind for kind, operations in CREATES.items() for operation in operations}
-_PROVIDER = DOCS.parent / "airflow_provider"
 
 
 def pages() -> dict[Path, str]:
@@ -117,118 +83,60 @@ def _operations_page() -> str:
         "the sync client `Together` and the async client `AsyncTogether` send them all. "
         "[The client](client.md) says how.",
         "",
-        "- *repeatable*: sending it twice is the same as sending it once, so a lost answer may be asked for again. "
-        "`key` means that it is with an `idempotency_key`.",
+        "- *sync/async*: the clients that send it.",
         "- *answer*: how it is had. `send` gives a typed value, `stream` server-sent events, `download` a file on "
         "disk, `connect` a WebSocket session.",
+        "- *repeatable*: sending it twice is the same as sending it once, so a lost answer may be asked for again. "
+        "`key` means that it is with an `idempotency_key`.",
+        "- *Airflow*, *Prefect*: the operator or task of its own, else the general one, `TogetherOperator` or `call`. "
+        "The general ones send every operation in the table.",
+        "- *emulator*: whether the [emulator](emulator.md) serves it.",
         "- *job*: the [job kind](jobs.md) whose work it begins.",
-        "- *Airflow*, *Prefect*: the operator or task of its own. All others, and these too, go through "
-        "`TogetherOperator` and the task `call`. WebSocket sessions have no place in either.",
         "",
-        "| operation | request | what it does | repeatable | answer | job | Airflow | Prefect |",
-        "|---|---|---|---|---|---|---|---|",
+        "| operation | request | what it does | sync/async | answer | repeatable | Airflow | Prefect | emulator | job |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_operation_row(entry) for entry in OPERATIONS.values()]
+    lines += ["", _count()]
     return "\n".join(lines) + "\n"
 
 
+def _count() -> str:
+    """How many of the contract's operations can be had in each way."""
+    entries = [entry for entry in OPERATIONS.values() if entry.in_contract]
+
+    def counted(had: Callable[[Entry], object]) -> str:
+        return f"{sum(bool(had(entry)) for entry in entries)} of {len(entries)}"
+
+    return (
+        f"Of the contract's operations, the sync client sends {counted(lambda entry: 'sync' in clients(entry))} and "
+        f"the async client {counted(lambda entry: 'async' in clients(entry))}; Airflow reaches {counted(operator)}, "
+        f"Prefect {counted(task)}, and the emulator serves {counted(is_emulated)}. "
+        f"{sum(entry.name in KIND_OF for entry in entries)} of them begin a job."
+    )
+
+
 def _operation_row(entry: Entry) -> str:
-    kind = _KIND_OF.get(entry.name, "")
+    kind = KIND_OF.get(entry.name, "")
     group = entry.name.partition(".")[0]
     return _row(
         f"[`{entry.name}`](reference/{group}.md#{_anchor(entry.name)})",
         f"`{entry.method} {entry.path}`",
         entry.summary,
+        ", ".join(clients(entry)),
+        ", ".join(f"`{verb}`" for verb in verbs(entry)),
         _repeatable(entry),
-        ", ".join(f"`{verb}`" for verb in _verbs(entry)),
+        f"`{operator(entry)}`" if operator(entry) else "no",
+        f"`{task(entry)}`" if task(entry) else "no",
+        "yes" if is_emulated(entry) else "no",
         f"`{kind}`" if kind else "",
-        _reached(entry, _own_operators().get(entry.name), "`TogetherOperator`"),
-        _reached(entry, own_tasks().get(entry.name), "`call`"),
     )
-
-
-@cache
-def _own_operators() -> Mapping[str, str]:
-    """The Airflow operator of each operation that has one of its own. The provider is read and not imported."""
-    found = dict(_FURTHER_OPERATOR)
-    for path in sorted((_PROVIDER / "operators").glob("*.py")):
-        for name, kind in _kinds_of_classes(path.read_text(encoding="utf-8")):
-            operations = _ends(kind_named(kind))[-1:] if "Teardown" in name else CREATES[kind]
-            found |= dict.fromkeys(operations, name)
-    return found
-
-
-def _kinds_of_classes(source: str) -> Iterator[tuple[str, str]]:
-    """Each class of a module that names a job kind, with that kind."""
-    for node in ast.parse(source).body:
-        for statement in node.body if isinstance(node, ast.ClassDef) else ():
-            match statement:
-                case ast.Assign(targets=[ast.Name(id="kind")], value=ast.Constant(value=str(kind))):
-                    assert isinstance(node, ast.ClassDef)
-                    yield node.name, kind
-
-
-@cache
-def own_tasks() -> Mapping[str, str]:
-    """The Prefect task of each operation that has one of its own. The package is read and not imported."""
-    found = dict(_FURTHER_TASK)
-    folder = DOCS.parent / "together_flows" / "prefect" / "tasks"
-    exported = set(re.findall(r'^    "(\w+)",$', (folder / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE))
-    for path in sorted(folder.glob("*.py")):
-        functions = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if _is_task(node)]
-        kinds = [kind for node in functions if (kind := _submitted_kind(node))]
-        for node in functions if kinds else ():
-            if node.name not in exported:
-                continue
-            if node.name.startswith(("stop_", "delete_")):
-                found |= dict.fromkeys(_ends(kind_named(kinds[0]))[-1:], node.name)
-            elif not node.name.startswith("submit_") and _calls(node, "submit_"):
-                found |= dict.fromkeys(CREATES[kinds[0]], node.name)
-    return found
-
-
-def _is_task(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
-    """Whether a statement defines a task for sync code."""
-    return isinstance(node, ast.FunctionDef) and any("task(" in ast.unparse(each) for each in node.decorator_list)
-
-
-def _calls(node: ast.FunctionDef, prefix: str) -> bool:
-    """Whether a function calls one whose name begins so."""
-    called = (call.func for call in ast.walk(node) if isinstance(call, ast.Call))
-    return any(isinstance(function, ast.Name) and function.id.startswith(prefix) for function in called)
-
-
-def _submitted_kind(node: ast.FunctionDef) -> str:
-    """The job kind that a task submits by itself; empty if it does not."""
-    for call in ast.walk(node):
-        match call:
-            case ast.Call(func=ast.Name(id="submit"), args=[ast.Constant(value=str(kind)), *_]):
-                return kind
-    return ""
-
-
-def _reached(entry: Entry, own: str | None, generic: str) -> str:
-    if entry.reply is Reply.SOCKET:
-        return "no"
-    return f"`{own}`" if own else generic
 
 
 def _repeatable(entry: Entry) -> str:
     if entry.repeatable:
         return "yes"
     return "key" if "idempotency_key" in entry.parameters else "no"
-
-
-def _verbs(entry: Entry) -> Iterator[str]:
-    match entry.reply:
-        case Reply.SOCKET:
-            yield "connect"
-        case Reply.BYTES:
-            yield "download"
-        case _:
-            yield "send"
-    if entry.streams:
-        yield "stream"
 
 
 def _group_page(group: str) -> str:
@@ -255,8 +163,8 @@ def _group_page(group: str) -> str:
 def _operation_section(entry: Entry, example: str) -> Iterator[str]:
     documented = _Documented.of(entry)
     facts = [f"`{entry.method} /{entry.version}{entry.path}`", f"answers `{_answer_type(entry)}`"]
-    facts += [", ".join(f"`client.{verb}`" for verb in _verbs(entry)), f"repeatable: {_repeatable(entry)}"]
-    if kind := _KIND_OF.get(entry.name):
+    facts += [", ".join(f"`client.{verb}`" for verb in verbs(entry)), f"repeatable: {_repeatable(entry)}"]
+    if kind := KIND_OF.get(entry.name):
         facts.append(f"begins a job of the kind [`{kind}`](../jobs.md)")
     yield f"## `{entry.name}`"
     yield ""
@@ -349,33 +257,12 @@ def _kind_row(kind: JobKind) -> str:
     return _row(
         f"`{kind.name}`",
         ", ".join(f"`{name}`" for name in CREATES[kind.name]),
-        f"`{kind.read(_some_id(kind)).name}`",
+        f"`{kind.read(some_id(kind)).name}`",
         f"`{kind.list_all().name}`" if kind.list_all else "none",
-        ", ".join(f"`{name}`" for name in _ends(kind)) or "the API cannot, or it must not be",
+        ", ".join(f"`{name}`" for name in ends(kind)) or "the API cannot, or it must not be",
         _FOUND_BY[kind.name] if found else "**cannot be**",
         "**yes**" if kind.bills_until_stopped else "no",
     )
-
-
-def _some_id(kind: JobKind) -> str:
-    """An id that `read` takes, for the kinds that are read by more than one part."""
-    return {"queue": "model/id", "rl_operation": "session/sample/id"}.get(kind.name, "id")
-
-
-def _ends(kind: JobKind) -> list[str]:
-    """The operations that end a job, found by walking through the steps with an answer that fits all of them."""
-    if kind.end is None:
-        return []
-    names: list[str] = []
-    steps = kind.end(_some_id(kind))
-    try:
-        step: Any = next(steps)
-        while True:
-            if hasattr(step, "operation"):
-                names.append(step.operation.name)
-            step = steps.send({"status": "provisioning", "state": "STOPPED", "id": "id"})
-    except StopIteration:
-        return [name for name in dict.fromkeys(names) if ".retrieve" not in name]
 
 
 def _row(*cells: str) -> str:

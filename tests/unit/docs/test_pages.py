@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from docs import generate
+from docs import generate, reach
 from tests.unit.jobs.specimens import SPECIMENS
 from together_flows import errors
-from together_flows.api import GROUPS, OPERATIONS
+from together_flows.api import GROUPS, OPERATIONS, Reply
 from together_flows.cli.app import app
 from together_flows.jobs import KINDS, kind_named
 from together_flows.jobs.steps import Send
@@ -26,6 +27,21 @@ PROVIDER = ROOT / "airflow_provider"
 @pytest.mark.parametrize("path", sorted(generate.pages()), ids=lambda path: path.name)
 def test_a_generated_page_is_current(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == generate.pages()[path], "run: python -m docs.generate"
+
+
+def test_the_table_counts_every_operation_in_every_way() -> None:
+    *_, count = generate.pages()[DOCS / "operations.md"].splitlines()
+
+    assert re.findall(r"(\d+) of (\d+)", count) == [("98", "98")] * 5
+
+
+def test_an_operation_that_the_emulator_does_not_serve_is_not_said_to_be_served() -> None:
+    entry = OPERATIONS["files.retrieve"]
+
+    assert reach.is_emulated(entry)
+    assert not reach.is_emulated(replace(entry, method="PUT"))
+    assert not reach.is_emulated(replace(entry, path="/files/{id}/elsewhere"))
+    assert not reach.is_emulated(replace(entry, path="/queue/submit", reply=Reply.SOCKET))
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -47,10 +63,10 @@ def test_what_creates_a_job_is_what_its_kind_sends(kind: str) -> None:
         specimen = {"input_file_id": "file-1", "endpoint": specimen["endpoint"]}
     step = kind_named(kind).create(specimen)
 
-    assert set(generate.CREATES[kind]) <= OPERATIONS.keys()
+    assert set(reach.CREATES[kind]) <= OPERATIONS.keys()
     if kind != "file":
         assert isinstance(step, Send)
-        assert step.operation.name in generate.CREATES[kind]
+        assert step.operation.name in reach.CREATES[kind]
 
 
 def test_every_error_is_explained() -> None:
@@ -76,7 +92,7 @@ def test_every_operator_and_sensor_is_described(folder: str) -> None:
 def test_the_tasks_that_the_table_names_exist_in_pairs() -> None:
     from together_flows import prefect
 
-    own = set(generate.own_tasks().values())
+    own = set(reach.own_tasks().values())
     assert {"fine_tune", "stop_endpoint", "batch"} <= own
     for task in {*own, "call"}:
         assert {task, f"a{task}"} <= set(prefect.__all__)
