@@ -6,7 +6,7 @@ NEWEST := .venv-newest-prefect
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check format lock bench newest-prefect clean
+.PHONY: help demo test e2e survive check format lock bench newest-prefect clean
 
 help: ## List the chores
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -24,7 +24,10 @@ test: $(VENV)/ready ## Run the tests that need no servers of their own: unit, co
 	$(PYTEST) tests/unit tests/contract tests/integration -n 2 --dist loadscope
 
 e2e: $(VENV)/ready ## Run the tests that start a real Airflow and a real Prefect server
-	$(PYTEST) tests/e2e -m e2e
+	$(PYTEST) tests/e2e -m "e2e and not exhaustive"
+
+survive: $(VENV)/ready ## Play the whole fault matrix: kill real processes, and print who was paid, orphaned or wrongly cancelled
+	$(PYTEST) tests/e2e/matrix -m e2e
 
 check: $(VENV)/ready ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +15,21 @@ from urllib.parse import quote
 
 import httpx2
 
+from tests.e2e.postgres import Postgres
 from tests.e2e.processes import ROOT, Process, clean_environment, eventually, free_port
 
 FINAL = {"success", "failed", "upstream_failed", "skipped", "removed"}
 
 
 class AirflowCluster:
-    """An Airflow of its own, with SQLite, on free ports.
+    """An Airflow of its own, on free ports.
 
     Args:
         home: its AIRFLOW_HOME.
         dags: folder of its DAGs.
         connections: connections by id, as plain dicts.
+        on_postgres: keep its metadata in a PostgreSQL of its own, as one does in production; SQLite, which refuses
+            writers that come at the same time, will do for a run or two.
         env: further environment of all its processes.
     """
 
@@ -35,6 +39,7 @@ class AirflowCluster:
         dags: Path,
         *,
         connections: Mapping[str, Mapping[str, Any]],
+        on_postgres: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
@@ -64,6 +69,9 @@ class AirflowCluster:
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()},
             **(env or {}),
         )
+        self._postgres = Postgres() if on_postgres else None
+        if self._postgres is not None:
+            self.env.update(self._postgres.environment)
         self.scheduler = self._process("scheduler")
         self.dag_processor = self._process("dag-processor")
         self.triggerer = self._process("triggerer")
@@ -79,6 +87,8 @@ class AirflowCluster:
         return (self.api_server, self.scheduler, self.dag_processor, self.triggerer)
 
     def start(self) -> AirflowCluster:
+        if self._postgres is not None:
+            self._postgres.start()
         subprocess.run(
             [sys.executable, "-c", "from airflow.utils.db import initdb; initdb()"],
             env=self.env,
@@ -99,6 +109,8 @@ class AirflowCluster:
             process.ask_to_end()
         for process in reversed(self.processes):
             process.stop()
+        if self._postgres is not None:
+            self._postgres.stop()
 
     def _log_in(self) -> bool:
         token = httpx2.get(f"{self.url}/auth/token", timeout=10).raise_for_status().json()["access_token"]
@@ -113,8 +125,9 @@ class AirflowCluster:
         """Unpause a DAG, start a run, and answer with its id."""
         eventually(lambda: self.rest.get(f"/dags/{dag_id}").status_code == 200, within=120, what=f"DAG {dag_id}")
         self.rest.patch(f"/dags/{dag_id}", json={"is_paused": False}).raise_for_status()
-        answer = self.rest.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": params})
-        run_id: str = answer.raise_for_status().json()["dag_run_id"]
+        run_id = f"test__{uuid.uuid4()}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": params}
+        self.rest.post(f"/dags/{dag_id}/dagRuns", json=body).raise_for_status()
         return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
@@ -170,6 +183,14 @@ class AirflowCluster:
         """Everything that a task's attempts wrote."""
         logs = sorted((self.home / "logs").rglob(f"task_id={task}/**/*.log*"))
         return "\n".join(path.read_text(errors="replace") for path in logs)
+
+    def run_logs(self, dag_id: str, run_id: str, *, lines: int = 25) -> str:
+        """The ends of the logs of all attempts of a run's tasks."""
+        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}"
+        return "\n".join(
+            f"== {path.relative_to(folder)}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+            for path in sorted(folder.rglob("*.log*"))
+        )
 
     def report(self) -> str:
         """The ends of all logs, for a failure's message."""

@@ -1,0 +1,71 @@
+"""What a cell of the matrix says: how many jobs were wanted, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """The emulator's own counts at the end of a scenario.
+
+    Attributes:
+        wanted: paid creations that the scenario called for.
+        paid: paid creations that the emulator saw.
+        orphaned: jobs that run, or ran to their end, although nobody wanted them any more.
+        wrongly_cancelled: jobs that were ended although somebody still wanted them.
+    """
+
+    wanted: int
+    paid: int
+    orphaned: int
+    wrongly_cancelled: int
+
+    @property
+    def holds(self) -> bool:
+        return self.paid == self.wanted and not self.orphaned and not self.wrongly_cancelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell: a scenario that was played to its end.
+
+    Attributes:
+        row: number of the matrix' row.
+        where: `Airflow`, `Prefect` or `core`.
+        kind: job kind.
+        case: what happened.
+        counted: the counts; `None` where the scenario broke down before it could count.
+        problem: what else was wrong, such as the final state of the task; empty if nothing was.
+    """
+
+    row: str
+    where: str
+    kind: str
+    case: str
+    counted: Counted | None
+    problem: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.counted is not None and self.counted.holds and not self.problem
+
+
+_HEADER = ("row", "where", "kind", "what happened", "wanted", "paid", "orphaned", "wrongly cancelled", "")
+
+
+def table(cells: Iterable[Cell]) -> str:
+    """The matrix, a line for each cell."""
+    rows = [_HEADER, *(_line(cell) for cell in sorted(cells, key=lambda cell: (cell.row, cell.where, cell.kind)))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _line(cell: Cell) -> tuple[str, ...]:
+    counts = cell.counted
+    numbers = ("?",) * 4
+    if counts is not None:
+        numbers = (str(counts.wanted), str(counts.paid), str(counts.orphaned), str(counts.wrongly_cancelled))
+    return (cell.row, cell.where, cell.kind, cell.case, *numbers, "holds" if cell.holds else "BROKEN")

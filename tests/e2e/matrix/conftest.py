@@ -1,0 +1,83 @@
+"""What all rows of the matrix share: accounts, the orchestrators, and the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dags_examples.demo.questions import Datasets
+from tests.e2e.airflow_cluster import AirflowCluster, airflow_cluster
+from tests.e2e.matrix.accounts import Accounts
+from tests.e2e.matrix.cell import Cell, table
+from tests.e2e.matrix.play import Performance, Record, Scenario
+
+_SCENARIOS_AT_ONCE = 8
+_CELLS = pytest.StashKey[list[Cell]]()
+
+
+@pytest.fixture(scope="session")
+def record_cell(pytestconfig: pytest.Config) -> Record:
+    """Puts a cell into the table that is printed at the end, and fails the test if it does not hold."""
+    cells = pytestconfig.stash.setdefault(_CELLS, [])
+
+    def record(cell: Cell) -> None:
+        cells.append(cell)
+        assert cell.holds, f"{cell.counted}\n{cell.problem}"
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    cells = config.stash.get(_CELLS, [])
+    if cells:
+        terminalreporter.section("fault matrix")
+        terminalreporter.write_line(table(cells))
+        held = sum(cell.holds for cell in cells)
+        terminalreporter.write_line(f"{held} of {len(cells)} cells hold.")
+
+
+@pytest.fixture(scope="session")
+def accounts(tmp_path_factory: pytest.TempPathFactory, datasets: Datasets) -> Iterator[Accounts]:
+    pool = Accounts(tmp_path_factory.mktemp("accounts"), datasets, _SCENARIOS_AT_ONCE)
+    try:
+        pool.start()
+        yield pool
+    finally:
+        pool.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCluster]:
+    """One Airflow for all rows; it knows every account by a connection of its own."""
+    connections = {account.connection: account.airflow_connection for account in accounts.all}
+    dags = Path(__file__).parent / "dags"
+    home = tmp_path_factory.mktemp("airflow")
+    with airflow_cluster(home, dags, connections=connections, on_postgres=True) as cluster:
+        yield cluster
+
+
+def chosen_scenarios(request: pytest.FixtureRequest) -> list[Scenario[Any]]:
+    """The scenarios of the module whose tests are going to run."""
+    return [
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.module is request.module
+        and "scenario" in getattr(item, "callspec", item).__dict__.get("params", {})
+    ]
+
+
+@pytest.fixture(scope="module")
+def in_airflow(
+    request: pytest.FixtureRequest,
+    airflow: AirflowCluster,
+    accounts: Accounts,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Performance[AirflowCluster]]:
+    """The module's scenarios, played side by side in the one Airflow."""
+    performance = Performance(airflow, accounts, tmp_path_factory.mktemp("scenarios"), chosen_scenarios(request))
+    yield performance
+    performance.close()

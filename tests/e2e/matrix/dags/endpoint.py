@@ -1,0 +1,7 @@
+"""The Airflow DAGs of the kind endpoint."""
+
+from __future__ import annotations
+
+from tests.e2e.matrix.jobs import dags_of
+
+globals().update(dags_of("endpoint"))
