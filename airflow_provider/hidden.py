@@ -103,7 +103,9 @@ def revealed(value: Any) -> Any:
 def _mask_everywhere(text: str) -> None:
     from airflow.sdk.log import mask_secret
 
-    for form in {text, text.strip()} - {""}:
+    from together_flows.client import forms_of
+
+    for form in sorted((forms_of(text) | forms_of(text.strip())) - {""}):
         mask_secret(form)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from together_flows.client._async import AsyncTogether
-    from together_flows.client._redaction import without_secrets
+    from together_flows.client._redaction import forms_of, without_secrets
     from together_flows.client._shared import async_client_for, client_for
     from together_flows.client._signed import download_signed
     from together_flows.client._sync import Together
@@ -24,6 +24,7 @@ __all__ = [
     "async_client_for",
     "client_for",
     "download_signed",
+    "forms_of",
     "instant_retries",
     "without_secrets",
 ]
@@ -35,6 +36,7 @@ _HOMES = {
     "async_client_for": "_shared",
     "client_for": "_shared",
     "download_signed": "_signed",
+    "forms_of": "_redaction",
     "instant_retries": "retry",
     "without_secrets": "_redaction",
 }

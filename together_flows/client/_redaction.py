@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from together_flows.api._operation import Operation
 
-__all__ = ["Redactor", "secrets_in", "without_secrets"]
+__all__ = ["Redactor", "forms_of", "secrets_in", "without_secrets"]
 
 MASK = "**********"
 
@@ -37,7 +37,7 @@ class Redactor:
         """In this order a secret that contains another is masked as a whole."""
         given = [secret.get_secret_value() for secret in self._given]
         revealed = {form for secret in given for form in (secret, secret.strip()) if len(form) >= _SHORTEST_SECRET}
-        return sorted({form for secret in revealed for form in _forms(secret)}, key=len, reverse=True)
+        return sorted({form for secret in revealed for form in forms_of(secret)}, key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The text with every known secret masked, also where it is written as in JSON, HTML, a URL or base64."""
@@ -62,8 +62,8 @@ class Redactor:
         return value
 
 
-def _forms(secret: str) -> set[str]:
-    """The ways in which a server that repeats a secret may write it."""
+def forms_of(secret: str) -> set[str]:
+    """The ways in which whoever repeats a secret may write it: as it is, in JSON, HTML, a URL, Python or base64."""
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     nested = {json.dumps(form)[1:-1] for form in in_json}  # JSON that stands as text in other JSON
     in_python = {repr(secret)[1:-1], str(secret.encode())[2:-1]}

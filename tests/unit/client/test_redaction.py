@@ -14,7 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from together_flows.client._redaction import MASK, Redactor, secrets_in
+from together_flows.api import deployments
+from together_flows.client._redaction import MASK, Redactor, secrets_in, without_secrets
 
 secrets = st.text(alphabet="abcdefXYZ0123456789_-", min_size=6, max_size=30)
 
@@ -79,3 +80,22 @@ def test_all_secrets_of_an_operation_are_found() -> None:
     body: Any = {"a": SecretStr("one"), "b": [{"c": SecretStr("two")}, ({"d": SecretStr("three")},)], "e": 1}
 
     assert {found.get_secret_value() for found in secrets_in(body)} == {"one", "two", "three"}
+
+
+def test_an_answer_is_kept_without_the_secrets_that_were_sent_and_those_that_came() -> None:
+    asked = deployments.create(
+        gpu_type="g", image="i", name="n", environment_variables=[{"name": "A", "value": "sent-secret"}]
+    )
+    answer = {
+        "id": "d",
+        "note": "took sent-secret",
+        "environment_variables": [{"name": "A", "value": "other-secret"}, {"name": "B", "value_from_secret": "b"}],
+        "data": [{"kube_config": "a config", "parameters": {"judge": {"external_api_token": "t"}, "hf_token": None}}],
+    }
+
+    assert without_secrets(asked, answer) == {
+        "id": "d",
+        "note": f"took {MASK}",
+        "environment_variables": [{"name": "A", "value": MASK}, {"name": "B", "value_from_secret": "b"}],
+        "data": [{"kube_config": MASK, "parameters": {"judge": {"external_api_token": MASK}, "hf_token": None}}],
+    }
