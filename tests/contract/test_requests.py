@@ -25,7 +25,7 @@ FITTING = {
 #: Arguments that exclude each other: each set is left out in turn.
 EXCLUSIVE = {
     "audio.create_speech": [{"stream"}, {"response_format"}],
-    "fine_tunes.create": [{"from_checkpoint"}, {"from_hf_model"}],
+    "fine_tunes.create": [{"from_checkpoint"}, {"from_hf_model"}, {"from_checkpoint", "train_on_inputs"}],
 }
 
 #: Where we refuse what the contract's shapes alone would let through, because it could only fail, or cost in vain.
@@ -144,3 +144,34 @@ def test_an_argument_of_a_wrong_type_is_named(name: str):
         given = arguments(name)[-1] | {key: Nothing()}
         with pytest.raises(ArgumentInvalid, match=rf"\b{key} (must|is|takes|has|needs)"):
             build(name, given)
+
+
+#: Texts that may be empty: what a model is given, and what a person may have nothing to say in.
+MAY_BE_EMPTY = {"prompt", "input", "query", "code", "value", "description"}
+
+#: Words out of an open list, where nothing is known of what may come.
+OPEN_WORD = re.compile("Literal|GpuType|Purpose|Variant")
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_an_id_or_a_name_that_is_empty_is_refused_by_name(name: str):
+    given = arguments(name)[-1]
+    texts = {key for key, value in given.items() if isinstance(value, str)}
+    for key in texts - MAY_BE_EMPTY:
+        parameter = OPERATIONS[name].parameters[key]
+        if parameter.default is not parameter.empty or OPEN_WORD.search(str(parameter.annotation)):
+            continue
+        with pytest.raises(ArgumentInvalid, match=rf"\b{key} must"):
+            build(name, given | {key: ""})
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_bool_is_no_number_and_bytes_are_no_text(name: str):
+    for given in arguments(name)[:1]:
+        for key, value in given.items():
+            mistaken = {int: True, float: True, str: b"text"}.get(type(value))
+            parameter = OPERATIONS[name].parameters[key]
+            if mistaken is None or "bool" in str(parameter.annotation) or key == "file":
+                continue
+            with pytest.raises(ArgumentInvalid, match=rf"\b{key} must be"):
+                build(name, given | {key: mistaken})

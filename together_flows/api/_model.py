@@ -14,14 +14,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ModelWrapValidatorHandler,
     PlainValidator,
     SecretStr,
     ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails
 
-__all__ = ["Answer", "AudioContent", "FileContent", "Nested", "Request", "Rows", "Secret", "Time"]
+__all__ = ["Answer", "AudioContent", "Exact", "FileContent", "Name", "Nested", "Request", "Rows", "Secret", "Time"]
 
 T = TypeVar("T")
 
@@ -35,7 +37,29 @@ _LENIENT = ConfigDict(
 )
 
 
-class Request(BaseModel):
+class Exact(BaseModel):
+    """What we send: numbers may be written as text, as templates write them, but nothing becomes what it was not.
+
+    A `bool` is no number, and bytes are no text: taken for one they would be a mistake that is paid for.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _nothing_else(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        made = handler(data)
+        if isinstance(data, Mapping) and (mistaken := list(made._mistaken(data))):
+            raise ValidationError.from_exception_data(cls.__name__, mistaken)
+        return made
+
+    def _mistaken(self, data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+        for name in type(self).model_fields:
+            given, taken = data.get(name), getattr(self, name)
+            if isinstance(given, bool | bytes) and not isinstance(taken, bool | bytes):
+                wanted = {int: "int_type", float: "float_type"}.get(type(taken), "string_type")
+                yield {"type": wanted, "loc": (name,), "input": given}
+
+
+class Request(Exact):
     """A nested argument. It is checked before it is sent; fields that are not declared here pass through unchecked.
 
     Attributes:
@@ -111,7 +135,7 @@ def _hidden(value: SecretStr | str) -> SecretStr:
 def _file_content(value: Any) -> Path | bytes | BinaryIO:
     if isinstance(value, Path | bytes):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return Path(value)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
@@ -140,6 +164,9 @@ def _aware(value: datetime | None) -> datetime | None:
 
 #: A string that no repr, log or exception shows; a plain `str` is taken and hidden.
 Secret = Annotated[SecretStr | str, AfterValidator(_hidden)]
+
+#: The id or the name of something that is there or shall be. A template that had nothing to fill in makes it empty.
+Name = Annotated[str, Field(min_length=1)]
 
 #: The file of a form: a path, bytes, or a file opened in binary mode.
 FileContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_file_content)]

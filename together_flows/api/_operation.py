@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from together_flows.api._contract import TABLE
 from together_flows.api._json import plain, revealed
+from together_flows.api._model import Exact
 from together_flows.api._refusal import reasons
 from together_flows.errors import AnswerInvalid, ArgumentInvalid
 
@@ -262,14 +263,19 @@ class _Placed:
     parts: dict[str, Path | bytes | BinaryIO] = field(default_factory=dict)
 
 
+class _Arguments(Exact):
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+
 def _arguments_model(name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> type[BaseModel]:
     """The pydantic model that checks the arguments of one operation: made from its signature, on first use."""
     fields: dict[str, Any] = {}
     for parameter in signature.parameters.values():
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], Field(default))
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
-    return create_model(name, __config__=config, **fields)
+    return create_model(name, __base__=_Arguments, **fields)
 
 
 def _by_name(

@@ -1,6 +1,7 @@
 """Reinforcement learning: what samples, losses and prompts are made of, and what sessions and operations answer.
 
-Token ids and steps are integers of 64 bits, which the API writes as numbers or as text.
+Token ids and steps are integers of 64 bits, which the API writes as numbers or as text. The bounds are those of the
+parameters' meaning: a share is between 0 and 1, a rate of decay below 1.
 """
 
 from __future__ import annotations
@@ -51,21 +52,26 @@ __all__ = [
     "TrainingSessionList",
 ]
 
+LongInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
 DType = Literal["D_TYPE_INT64", "D_TYPE_FLOAT32", "D_TYPE_BFLOAT16"] | str
 
 
 class LoraConfig(Request):
     """The adapter to train: rank (8 unless given), alpha (16) and dropout (0.05)."""
 
-    rank: int | None = None
-    alpha: int | None = None
-    dropout: float | None = None
+    rank: Annotated[int, Field(ge=1)] | None = None
+    alpha: Annotated[int, Field(ge=1)] | None = None
+    dropout: BelowOne | None = None
 
 
 class EncodedText(Request):
     """Text as token ids."""
 
-    tokens: Sequence[int]
+    tokens: Sequence[LongInteger]
 
 
 class InputChunk(Request):
@@ -81,9 +87,9 @@ class ModelInput(Request):
 
 
 class Integers(Request):
-    """A list of whole numbers, one for each token."""
+    """A list of whole numbers of 64 bits, one for each token."""
 
-    data: Sequence[int]
+    data: Sequence[LongInteger]
     dtype: DType | None = None
 
 
@@ -131,9 +137,9 @@ class GrpoParams(Request):
         agg_type: `GRPO_LOSS_AGGREGATION_TYPE_` and `FIXED_HORIZON`, `TOKEN_MEAN` or `SEQUENCE_MEAN`.
     """
 
-    clip_low: float | None = None
-    clip_high: float | None = None
-    beta: float | None = None
+    clip_low: NotNegative | None = None
+    clip_high: NotNegative | None = None
+    beta: NotNegative | None = None
     agg_type: (
         Literal[
             "GRPO_LOSS_AGGREGATION_TYPE_FIXED_HORIZON",
@@ -156,10 +162,10 @@ class LossConfig(Request):
 class AdamWParams(Request):
     """Parameters of the optimizer: beta1 (0.9 unless given), beta2 (0.95), eps (1e-8) and weight_decay (0.1)."""
 
-    beta1: float | None = None
-    beta2: float | None = None
-    eps: float | None = None
-    weight_decay: float | None = None
+    beta1: BelowOne | None = None
+    beta2: BelowOne | None = None
+    eps: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: NotNegative | None = None
 
 
 class SamplingParams(Request):
@@ -175,9 +181,9 @@ class SamplingParams(Request):
     """
 
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
+    temperature: NotNegative | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
     stop: Sequence[str] | None = None
     seed: Annotated[str, Field(coerce_numbers_to_str=True, pattern=r"^-?\d+$")] | None = None
 

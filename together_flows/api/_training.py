@@ -133,7 +133,7 @@ TrainingMethod = Annotated[SftMethod | DpoMethod, Field(discriminator="method")]
 class LinearArgs(Request):
     """A learning rate that falls in a line to `min_lr_ratio` (0 to 1) of its peak."""
 
-    min_lr_ratio: Ratio | None = None
+    min_lr_ratio: Ratio = 0.0
 
 
 class CosineArgs(Request):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, AudioContent
+from together_flows.api._model import Answer, AudioContent, Name
 from together_flows.api._operation import Place, Reply, Wire, operation
 
 __all__ = [
@@ -110,9 +110,9 @@ def _check_speech(given: Any) -> Iterator[str]:
 @operation("POST", "/audio/speech", reply=Reply.BYTES, repeatable=True, chunk=SpeechChunk, check=_check_speech)
 def create_speech(
     *,
-    model: str,
+    model: Name,
     input: str,
-    voice: str,
+    voice: Name,
     response_format: Literal["mp3", "wav", "raw"] | str | None = None,
     language: Language | None = None,
     response_encoding: Literal["pcm_f32le", "pcm_s16le", "pcm_mulaw", "pcm_alaw"] | str | None = None,

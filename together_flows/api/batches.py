@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from together_flows.api._model import Answer, Time
+from together_flows.api._model import Answer, Name, Time
 from together_flows.api._operation import operation
 
 __all__ = ["Batch", "BatchCreated", "cancel", "create", "list", "retrieve"]
@@ -58,7 +58,7 @@ def create(
     *,
     endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/audio/transcriptions", "/v1/audio/translations"]
     | str,
-    input_file_id: str,
+    input_file_id: Name,
     completion_window: str | None = None,
     priority: int | None = None,
     model_id: str | None = None,

@@ -47,7 +47,7 @@ from together_flows.api._messages import (
     UserMessage,
     VideoPart,
 )
-from together_flows.api._model import Answer, Nested, Request, Rows, Time
+from together_flows.api._model import Answer, Name, Nested, Request, Rows, Time
 from together_flows.api._operation import operation
 
 __all__ = [
@@ -151,7 +151,7 @@ class ChatCompletionChunk(Answer):
 def create(
     *,
     messages: Sequence[Nested[Message]],
-    model: str,
+    model: Name,
     max_tokens: MaxTokens | None = None,
     stop: Sequence[str] | None = None,
     temperature: Temperature | None = None,

@@ -17,7 +17,7 @@ from together_flows.api._inference import (
     Usage,
 )
 from together_flows.api._messages import Delta
-from together_flows.api._model import Answer, Rows, Time
+from together_flows.api._model import Answer, Name, Rows, Time
 from together_flows.api._operation import operation
 
 __all__ = ["Choice", "ChunkChoice", "Completion", "CompletionChunk", "Delta", "LogProbs", "Token", "Usage", "create"]
@@ -81,7 +81,7 @@ class CompletionChunk(Answer):
 def create(
     *,
     prompt: str,
-    model: str,
+    model: Name,
     max_tokens: MaxTokens | None = None,
     stop: Sequence[str] | None = None,
     temperature: Temperature | None = None,

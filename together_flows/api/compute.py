@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, Nested, Request, Rows
+from together_flows.api._model import Answer, Name, Nested, Request, Rows
 from together_flows.api._operation import operation
 
 __all__ = [
@@ -186,10 +186,10 @@ def list_clusters() -> ClusterList:
 @operation("POST", "/compute/clusters", check=_check_drivers)
 def create_cluster(
     *,
-    region: str,
+    region: Name,
     gpu_type: GpuType,
     num_gpus: Gpus,
-    cluster_name: str,
+    cluster_name: Name,
     billing_type: Literal["RESERVED", "ON_DEMAND"] | str,
     driver_version: Literal["CUDA_12_5_555", "CUDA_12_6_560", "CUDA_12_6_565", "CUDA_12_8_570"] | str | None = None,
     cluster_type: ClusterType | None = None,
@@ -261,7 +261,7 @@ def update_volume(*, volume_id: str | None = None, size_tib: Tebibytes | None = 
 
 
 @operation("POST", "/compute/clusters/storage/volumes")
-def create_volume(*, volume_name: str, size_tib: Tebibytes, region: str) -> SharedVolume:
+def create_volume(*, volume_name: Name, size_tib: Tebibytes, region: Name) -> SharedVolume:
     """Create a volume. It is billed until it is deleted.
 
     Args:

@@ -32,7 +32,7 @@ from together_flows.api._containers import (
     VolumeSource,
     VolumeVersion,
 )
-from together_flows.api._model import Nested, Secret
+from together_flows.api._model import Name, Nested, Secret
 from together_flows.api._operation import Reply, operation
 
 __all__ = [
@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 GpuType = Literal["h100-80gb", "h100-40gb-mig", "h200-140gb", "b200-192gb"] | str
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+DeploymentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]{1,100}$")]
 SecretValue = Annotated[Secret, Field(min_length=1)]
 Description = Annotated[str, Field(max_length=500)]
@@ -101,8 +101,8 @@ def list() -> DeploymentList:
 def create(
     *,
     gpu_type: GpuType,
-    image: str,
-    name: Name,
+    image: Name,
+    name: DeploymentName,
     args: Sequence[str] | None = None,
     autoscaling: Nested[Autoscaling] | None = None,
     command: Sequence[str] | None = None,
@@ -176,7 +176,7 @@ def update(
     max_replicas: Count | None = None,
     memory: Gibibytes | None = None,
     min_replicas: Count | None = None,
-    name: Name | None = None,
+    name: DeploymentName | None = None,
     port: Port | None = None,
     storage: StorageGibibytes | None = None,
     termination_grace_period_seconds: Count | None = None,
@@ -281,7 +281,7 @@ def list_volumes() -> VolumeList:
 
 
 @operation("POST", "/deployments/storage/volumes")
-def create_volume(*, content: Nested[VolumeSource], name: str, type: Literal["readOnly"] | str = "readOnly") -> Volume:
+def create_volume(*, content: Nested[VolumeSource], name: Name, type: Literal["readOnly"] | str = "readOnly") -> Volume:
     """Make a volume out of files in the project's storage.
 
     Args:

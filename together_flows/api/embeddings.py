@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from together_flows.api._inference import Usage
-from together_flows.api._model import Answer, Rows
+from together_flows.api._model import Answer, Name, Rows
 from together_flows.api._operation import operation
 
 __all__ = ["Embedding", "Embeddings", "create"]
@@ -31,7 +31,7 @@ class Embeddings(Answer):
 
 
 @operation("POST", "/embeddings", repeatable=True)
-def create(*, model: str, input: str | Sequence[str]) -> Embeddings:
+def create(*, model: Name, input: str | Sequence[str]) -> Embeddings:
     """Turn one text or several into vectors. Texts are billed by the token.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from together_flows.api._model import Answer, Nested, Request, Rows, Time
+from together_flows.api._model import Answer, Name, Nested, Request, Rows, Time
 from together_flows.api._operation import Reply, operation
 
 __all__ = [
@@ -98,8 +98,8 @@ def list(
 @operation("POST", "/endpoints")
 def create(
     *,
-    model: str,
-    hardware: str,
+    model: Name,
+    hardware: Name,
     autoscaling: Nested[Autoscaling],
     display_name: str | None = None,
     disable_prompt_cache: bool | None = None,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from together_flows.api._model import Answer, FileContent, Nested, Request, Rows, Time
+from together_flows.api._model import Answer, FileContent, Name, Nested, Request, Rows, Time
 from together_flows.api._operation import Place, Reply, Wire, operation
 
 Purpose = (
@@ -116,7 +116,7 @@ def content(id: str, /) -> bytes:
 def upload(
     *,
     file: Annotated[FileContent, Wire(Place.PART)],
-    file_name: str,
+    file_name: Name,
     purpose: Purpose,
     file_type: FileType = "jsonl",
 ) -> File:
@@ -133,7 +133,7 @@ def upload(
 @operation("POST", "/files", form=True, reply=Reply.REDIRECT, repeatable=True)
 def create(
     *,
-    file_name: str,
+    file_name: Name,
     purpose: Purpose,
     file_type: FileType = "jsonl",
     checksum: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None,
@@ -159,7 +159,7 @@ def preprocess(id: str, /) -> File:
 @operation("POST", "/files/multipart/initiate")
 def initiate_multipart(
     *,
-    file_name: str,
+    file_name: Name,
     file_size: Annotated[int, Field(ge=1)],
     num_parts: Annotated[int, Field(ge=1, le=250)],
     purpose: Purpose,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Nested, Secret
+from together_flows.api._model import Name, Nested, Secret
 from together_flows.api._operation import operation
 from together_flows.api._training import (
     Checkpoint,
@@ -94,7 +94,7 @@ def _check_job(given: Any) -> Iterator[str]:
 @operation("POST", "/fine-tunes", check=_check_job)
 def create(
     *,
-    training_file: str,
+    training_file: Name,
     model: str | None = None,
     validation_file: str | None = None,
     packing: bool | None = None,
@@ -176,7 +176,7 @@ def list() -> FineTuneList:
 @operation("POST", "/fine-tunes/estimate-price", repeatable=True)
 def estimate_price(
     *,
-    training_file: str,
+    training_file: Name,
     validation_file: str | None = None,
     model: str | None = None,
     n_epochs: Annotated[int, Field(ge=1)] | None = None,
@@ -235,7 +235,7 @@ def list_supported_models() -> SupportedModels:
 
 
 @operation("GET", "/fine-tunes/models/limits")
-def model_limits(*, model_name: str) -> ModelLimits:
+def model_limits(*, model_name: Name) -> ModelLimits:
     """Read the bounds for fine-tuning a model.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from together_flows.api._model import Name
 from together_flows.api._operation import Reply, operation
 
 __all__ = ["download"]
@@ -12,7 +13,7 @@ __all__ = ["download"]
 @operation("GET", "/finetune/download", reply=Reply.BYTES)
 def download(
     *,
-    ft_id: str,
+    ft_id: Name,
     checkpoint_step: int | None = None,
     checkpoint: Literal["merged", "adapter", "model_output_path"] | str | None = None,
 ) -> bytes:

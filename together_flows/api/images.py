@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, Nested, Request, Rows
+from together_flows.api._model import Answer, Name, Nested, Request, Rows
 from together_flows.api._operation import operation
 
 __all__ = ["GeneratedImages", "Image", "ImageLora", "generate"]
@@ -44,7 +44,7 @@ class GeneratedImages(Answer):
 def generate(
     *,
     prompt: str,
-    model: str,
+    model: Name,
     steps: Annotated[int, Field(ge=1)] | None = None,
     image_url: str | None = None,
     seed: int | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from together_flows.api._model import Answer, Secret, Time
+from together_flows.api._model import Answer, Name, Secret, Time
 from together_flows.api._operation import operation
 
 __all__ = ["Model", "Pricing", "UploadStarted", "UploadTicket", "list", "upload"]
@@ -70,8 +70,8 @@ def list(*, dedicated: bool | None = None) -> Sequence[Model]:
 @operation("POST", "/models")
 def upload(
     *,
-    model_name: str,
-    model_source: str,
+    model_name: Name,
+    model_source: Name,
     model_type: Literal["model", "adapter"] | str | None = None,
     hf_token: Secret | None = None,
     description: str | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, Time
+from together_flows.api._model import Answer, Name, Time
 from together_flows.api._operation import operation
 
 __all__ = ["QueueCancelled", "QueueJob", "QueueMetrics", "QueueSubmitted", "cancel", "metrics", "status", "submit"]
@@ -60,7 +60,7 @@ class QueueSubmitted(Answer):
 
 
 @operation("POST", "/queue/cancel", repeatable=True)
-def cancel(*, model: str, request_id: str) -> QueueCancelled:
+def cancel(*, model: Name, request_id: Name) -> QueueCancelled:
     """Cancel a job that still waits.
 
     Args:
@@ -73,7 +73,7 @@ def cancel(*, model: str, request_id: str) -> QueueCancelled:
 
 
 @operation("GET", "/queue/metrics")
-def metrics(*, model: str) -> QueueMetrics:
+def metrics(*, model: Name) -> QueueMetrics:
     """Count a model's jobs.
 
     Args:
@@ -82,7 +82,7 @@ def metrics(*, model: str) -> QueueMetrics:
 
 
 @operation("GET", "/queue/status")
-def status(*, request_id: str, model: str) -> QueueJob:
+def status(*, request_id: Name, model: Name) -> QueueJob:
     """Read one job.
 
     Args:
@@ -94,7 +94,7 @@ def status(*, request_id: str, model: str) -> QueueJob:
 @operation("POST", "/queue/submit")
 def submit(
     *,
-    model: str,
+    model: Name,
     payload: Mapping[str, Any],
     info: Mapping[str, Any] | None = None,
     priority: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from together_flows.api._model import Answer
+from together_flows.api._model import Answer, Name
 from together_flows.api._operation import Reply, operation
 
 __all__ = ["TranscriptionEvent", "connect"]
@@ -27,7 +27,7 @@ class TranscriptionEvent(Answer):
 
 @operation("GET", "/realtime", reply=Reply.SOCKET)
 def connect(
-    *, model: str, input_audio_format: Literal["pcm_s16le_16000"] | str = "pcm_s16le_16000"
+    *, model: Name, input_audio_format: Literal["pcm_s16le_16000"] | str = "pcm_s16le_16000"
 ) -> TranscriptionEvent:
     """Open a session that writes speech down as it is spoken.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from together_flows.api._inference import Usage
-from together_flows.api._model import Answer, Rows
+from together_flows.api._model import Answer, Name, Rows
 from together_flows.api._operation import operation
 
 __all__ = ["Ranked", "Ranking", "create"]
@@ -35,7 +35,7 @@ class Ranking(Answer):
 @operation("POST", "/rerank", repeatable=True)
 def create(
     *,
-    model: str,
+    model: Name,
     query: str,
     documents: Sequence[str] | Sequence[Mapping[str, Any]],
     top_n: Annotated[int, Field(ge=1)] | None = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Nested
+from together_flows.api._model import Name, Nested
 from together_flows.api._operation import Place, Wire, operation
 from together_flows.api._sessions import (
     AdamWParams,
@@ -142,7 +142,7 @@ def list_sessions(
 @operation("POST", "/rl/training-sessions")
 def create_session(
     *,
-    base_model: str,
+    base_model: Name,
     resume_from_checkpoint_id: str | None = None,
     lora_config: Nested[LoraConfig] | None = None,
 ) -> TrainingSession:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from together_flows.api._model import Answer, Nested, Request, Time
+from together_flows.api._model import Answer, Name, Nested, Request, Time
 from together_flows.api._operation import operation
 
 __all__ = [
@@ -114,7 +114,7 @@ def retrieve(id: str, /) -> Video:
 @operation("POST", "/videos", version="v2")
 def create(
     *,
-    model: str,
+    model: Name,
     prompt: Annotated[str, Field(min_length=1, max_length=32000)] | None = None,
     height: int | None = None,
     width: int | None = None,

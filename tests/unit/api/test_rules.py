@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -250,6 +250,48 @@ class TestMedia:
     def test_the_bounds_of_a_video(self, name: str, beyond: Any):
         with refused(f"{name} must"):
             videos.create(model="m", **{name: beyond})
+
+
+class TestReinforcement:
+    PROMPT: ClassVar[dict[str, Any]] = {"chunks": [{"encoded_text": {"tokens": [1]}}]}
+
+    @pytest.mark.parametrize(
+        ("name", "allowed", "beyond"),
+        [
+            ("top_p", 1, 3),
+            ("top_p", 0, -0.1),
+            ("temperature", 0, -1),
+            ("top_k", -1, -2),
+            ("max_tokens", 1, 0),
+            ("max_tokens", 1, True),
+        ],
+    )
+    def test_the_bounds_of_sampling(self, name: str, allowed: Any, beyond: Any):
+        made = rl.sample("s", prompts=[self.PROMPT], sampling_params={name: allowed})
+        assert made.body["sampling_params"] == {name: allowed}
+        with refused(rf"sampling_params\.{name} must be"):
+            rl.sample("s", prompts=[self.PROMPT], sampling_params={name: beyond})
+
+    @pytest.mark.parametrize(
+        ("name", "beyond"), [("beta1", 1), ("beta2", 1), ("eps", 0), ("weight_decay", -0.1), ("beta1", True)]
+    )
+    def test_the_bounds_of_the_optimizer(self, name: str, beyond: Any):
+        with refused(rf"adamw_params\.{name} must be"):
+            rl.optim_step("s", adamw_params={name: beyond})
+
+    @pytest.mark.parametrize(("name", "beyond"), [("rank", 0), ("alpha", 0), ("dropout", 1)])
+    def test_the_bounds_of_an_adapter(self, name: str, beyond: Any):
+        with refused(rf"lora_config\.{name} must be"):
+            rl.create_session(base_model="m", lora_config={name: beyond})
+
+    @pytest.mark.parametrize("name", ["clip_low", "clip_high", "beta"])
+    def test_the_bounds_of_a_loss(self, name: str):
+        with refused(rf"loss\.grpo_params\.{name} must be"):
+            rl.forward_backward("s", samples=[], loss={"type": "LOSS_TYPE_GRPO", "grpo_params": {name: -1}})
+
+    def test_a_token_has_64_bits(self):
+        with refused(r"tokens\.0 must be less than"):
+            rl.sample("s", prompts=[{"chunks": [{"encoded_text": {"tokens": [2**63]}}]}])
 
 
 def test_a_seed_of_64_bits_is_sent_as_text():
