@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from together_flows.api import Operation
 from together_flows.client import AsyncTogether
@@ -85,6 +85,7 @@ class Job(Exchange):
         self, client: AsyncTogether, journal: Journal, *, poll_interval: float, timeout: float | None = None
     ) -> None:
         self._client = client
+        self._submitting = cast(AsyncTogether, _SendingOnce(client))
         self._journal = journal
         self._watcher = JobWatcher(client)
         self._interval = poll_interval
@@ -94,7 +95,7 @@ class Job(Exchange):
         """Submit the row's job, or find the one of an earlier attempt, and wait for its end."""
         assert asked.arguments is not None
         store, key = JournalStore(self._journal, asked.index, asked.digest), asked.custom_id
-        record = await asubmit_once(self._client, _VIDEO, asked.arguments, store=store, key=key)
+        record = await asubmit_once(self._submitting, _VIDEO, asked.arguments, store=store, key=key)
         reference: JobReference = record.reference
         deadline = None if self._timeout is None else record.intent_at + self._timeout
         policy = WaitPolicy(deadline=deadline, interval=self._interval, first=min(1.0, self._interval))
@@ -104,6 +105,23 @@ class Job(Exchange):
         address = Address(str(manifest.pop("video_url") or ""))
         cost = float(manifest.get("cost_usd") or 0.0)
         return Came(AnswerParts(manifest, [address]), {}, cost, readable_again=True)
+
+
+class _SendingOnce:
+    """Sends what may not be repeated a single time, so that a refusal for the rate of all rows is heard of at once.
+
+    Args:
+        client: sends the operations.
+    """
+
+    def __init__(self, client: AsyncTogether) -> None:
+        self._client = client
+
+    async def send(self, operation: Operation[Any]) -> Any:
+        """Send an operation, and answer with what it answers."""
+        if operation.repeatable:
+            return await self._client.send(operation)
+        return (await self._client.send_once(operation)).answer
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,8 @@ from airflow_provider.operators.inference import TogetherInferenceOperator
 from tests.integration.airflow.dag_run import FinishedRun
 from tests.integration.airflow.material import MODEL, prompts, write_rows
 from tests.integration.airflow.task import Task
+from tests.integration.inference.every_kind import OPERATIONS, cases
+from together_flows.client import instant_retries
 from together_flows.emulator import Emulator
 from together_flows.errors import TogetherError
 
@@ -66,6 +68,19 @@ def test_rows_are_answered_in_their_order(run_dag: RunDag, emulator: Emulator, t
     assert run.xcom("answer", "succeeded") == 40
     assert len(json.dumps(made)) < 1_000
     assert [line["columns"] for line in lines(output)] == [{"n": n} for n in range(40)]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_keeps_order_bound_and_failures(operation: str, emulator: Emulator, tmp_path: Path) -> None:
+    case = cases(tmp_path)[operation]
+    rows = write_rows(tmp_path / "rows.jsonl", case.rows())
+    output = f"file://{tmp_path}/deep/out.jsonl"
+    arguments = case.arguments(f"file://{rows}", output)
+    emulator.fault(method="POST", path=case.route.partition(" ")[2], status=429, times=1)
+    emulator.fault(method="POST", path=case.route.partition(" ")[2], delay=0.05, times=None)
+    with instant_retries():
+        made = Task(lambda: TogetherInferenceOperator(task_id="task", operation=operation, **arguments)).run()
+    case.check(emulator, made, output)
 
 
 def test_pictures_are_made_from_rows(run_dag: RunDag, emulator: Emulator, tmp_path: Path) -> None:
@@ -144,7 +159,7 @@ def test_a_task_that_is_told_to_stop_keeps_its_answers_for_the_next_attempt(emul
 
     def kill_in_the_middle() -> None:
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and (not part.exists() or part.read_bytes().count(b"\n") < 20):
+        while time.monotonic() < deadline and (not part.exists() or part.read_bytes().count(b'"succeeded":true') < 20):
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGUSR1)
 

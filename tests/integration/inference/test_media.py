@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.integration.inference.conftest import Send, asked, lines
+from tests.integration.inference.every_kind import most_at_once
 from together_flows.emulator import Emulator
 from together_flows.errors import AuthenticationFailed, JobFailed, TogetherError
 from together_flows.inference.places import place_of
@@ -55,6 +57,20 @@ async def test_videos_are_fetched_and_the_addresses_are_not_kept(send: Send, out
     assert cat["response"]["id"]
     assert "signature" not in output.read_text()
     assert made["cost_usd"] == 2.0
+
+
+async def test_no_more_videos_are_made_at_once_than_wished(send: Send, emulator: Emulator) -> None:
+    await send([f"parcel {n}" for n in range(9)], concurrency=3, **FILM)
+    assert most_at_once(emulator.jobs("video")) == 3
+
+
+async def test_a_refusal_of_a_video_lowers_the_pace(send: Send, emulator: Emulator) -> None:
+    emulator.fault(path="/videos", status=429, headers={"Retry-After": "1"}, times=1)
+    began = time.monotonic()
+    made = await send(["a cat", "a dog"], **FILM)
+    assert (made["succeeded"], made["rate_limited"]) == (2, 1)
+    assert time.monotonic() - began >= 1
+    assert emulator.counts()["created"]["video"] == 2
 
 
 @pytest.mark.parametrize("wishes", [PAINT, FILM], ids=["pictures", "videos"])

@@ -6,7 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import flow
@@ -15,7 +15,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.context import get_run_context
 
 import together_flows.prefect as tp
+from tests.integration.inference.every_kind import OPERATIONS, cases
 from tests.integration.prefect.conftest import BLOCK, MODEL
+from together_flows.client import instant_retries
 from together_flows.emulator import Emulator
 from together_flows.errors import PaymentRequired
 
@@ -87,6 +89,29 @@ async def test_the_sync_task_works_inside_an_async_flow(emulator: Emulator, tmp_
         return tp.infer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), **WISHES)
 
     assert (await answer())["succeeded"] == 40
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+async def test_every_operation_keeps_order_bound_and_failures(
+    operation: str, asynchronous: bool, emulator: Emulator, tmp_path: Path
+) -> None:
+    case = cases(tmp_path)[operation]
+    output = f"memory://{uuid4().hex}/out.jsonl"
+
+    @flow
+    def answer() -> dict[str, Any]:
+        return tp.infer_rows(BLOCK, operation, **case.arguments(case.rows(), output))
+
+    @flow
+    async def aanswer() -> dict[str, Any]:
+        return await tp.ainfer_rows(BLOCK, operation, **case.arguments(case.rows(), output))
+
+    emulator.fault(method="POST", path=case.route.partition(" ")[2], status=429, times=1)
+    emulator.fault(method="POST", path=case.route.partition(" ")[2], delay=0.05, times=None)
+    with instant_retries():
+        made = await aanswer() if asynchronous else await asyncio.to_thread(answer)
+    case.check(emulator, made, output)
 
 
 def test_a_rerun_after_a_failure_pays_no_answered_row_again(emulator: Emulator, tmp_path: Path) -> None:
