@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -24,6 +25,13 @@ __all__ = ["TogetherOperator"]
 
 #: Most bytes of an answer that go into an XCom.
 _XCOM_LIMIT = 48 * 1024
+
+#: How an error says that there is a text where something else is wanted.
+_WANTED_NO_TEXT = re.compile(r"must be (a list|a dict|an integer|a number|a boolean).*?\(got (str|')")
+_TEMPLATES_GIVE_TEXT = (
+    "If it comes from a template, which renders to text: give the value itself, or the output of a task, "
+    "or set render_template_as_native_obj=True on the DAG."
+)
 
 
 class TogetherOperator(HidingOperator):
@@ -118,7 +126,12 @@ class TogetherOperator(HidingOperator):
                 f"{self.operation!r} is no operation of the API.",
                 mend=f"Did you mean {' or '.join(close)}?" if close else "See together_flows.api.OPERATIONS.",
             )
-        return entry.function(**(revealed(self.arguments) or {}))
+        try:
+            return entry.function(**(revealed(self.arguments) or {}))
+        except ArgumentInvalid as error:
+            if error.mend or not _WANTED_NO_TEXT.search(error.message):
+                raise
+            raise ArgumentInvalid(error.message, mend=_TEMPLATES_GIVE_TEXT) from None
 
     def _conversed(self, operation: Operation[Any]) -> dict[str, Any]:
         from together_flows.inference import SESSIONS, converse
