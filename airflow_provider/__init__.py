@@ -26,6 +26,7 @@ _OPERATORS = (
     "operation",
     "queue",
     "rl",
+    "sweep",
     "teardown",
     "video",
 )

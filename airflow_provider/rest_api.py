@@ -98,7 +98,7 @@ class AirflowApi:
             return tries(self._sent_once, method, path, **rest)
         except httpx2.TransportError as error:
             raise ConnectionFailed(
-                f"Airflow at {self.url} cannot be reached: {error}", mend="Is its address right, and does it run?"
+                f"Airflow at {self.url} cannot be reached: {error}.", mend="Is its address right, and does it run?"
             ) from None
 
     def _sent_once(self, method: str, path: str, **rest: Any) -> httpx2.Response:
@@ -110,9 +110,9 @@ class AirflowApi:
     def _decoded(self, answer: httpx2.Response) -> Any:
         place = f"Airflow at {self.url} answered {answer.status_code} to {answer.request.url.path}"
         if answer.status_code in (401, 403):
-            raise ConfigurationInvalid(f"{place}: {_detail(answer)}", mend=f"Check the user or the token. {_MEND}")
+            raise ConfigurationInvalid(f"{place}: {_detail(answer)}.", mend=f"Check the user or the token. {_MEND}")
         if not answer.is_success:
-            raise TogetherError(f"{place}: {_detail(answer)}", retryable=answer.status_code >= 500)
+            raise TogetherError(f"{place}: {_detail(answer)}.", retryable=answer.status_code >= 500)
         try:
             return answer.json()
         except ValueError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from together_flows.client import AsyncTogether, Together
 
-__all__ = ["TogetherHook"]
+__all__ = ["TogetherHook", "address_of"]
 
 _NUMBERS = {"timeout": float, "connect_timeout": float, "max_connections": int}
 
@@ -164,7 +164,7 @@ class TogetherHook(BaseHook):
                 raise ConfigurationInvalid(
                     f"{name} in the extra of the Airflow connection {self.together_conn_id!r} is no number."
                 ) from None
-        base_url = extra.get("base_url") or _address(connection)
+        base_url = extra.get("base_url") or address_of(connection)
         return _Account(api_key=connection.password or "", base_url=base_url, tuning=tuning)
 
     def _extra(self, connection: Connection) -> dict[str, Any]:
@@ -198,8 +198,13 @@ def _quieten_requests() -> None:
         logger.setLevel(logging.WARNING)
 
 
-def _address(connection: Connection) -> str | None:
-    """The API's address from a connection's host: either a whole URL, or a host name with or without a port."""
+def address_of(connection: Connection) -> str | None:
+    """
+    An address from a connection's host: either a whole URL, or a host name with or without a port.
+
+    :param connection: the connection.
+    :returns: the address; ``None`` if the connection has no host.
+    """
     host = (connection.host or "").strip()
     if not host:
         return None

@@ -210,3 +210,48 @@ def batch(
         result = run_batch(client, wishes, state or default_state(output))
     print_json(result)
     raise_for_failed_rows(result, max_failed_rows)
+
+
+@app.command(short_help="Find jobs that run and bill although nobody wants them.")
+@telling
+def sweep(
+    stop: Annotated[bool, typer.Option("--stop", help="End the orphans. Otherwise nothing is changed.")] = False,
+    include_unclaimed: Annotated[
+        bool,
+        typer.Option(
+            "--include-unclaimed", help="With --stop, end also what carries our marker and has no record here."
+        ),
+    ] = False,
+    older_than: Annotated[str, typer.Option(help="End nothing younger than this, such as 90s, 10m or 2h.")] = "10m",
+    state: Annotated[
+        list[Path] | None,
+        typer.Option(help="State file of `batch`; may be repeated. .together-flows/state.sqlite if it is there."),
+    ] = None,
+    airflow_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AIRFLOW_API_URL",
+            help="An Airflow that may own jobs: its API server. AIRFLOW_API_USERNAME and AIRFLOW_API_PASSWORD, or "
+            "AIRFLOW_API_TOKEN, say who asks.",
+        ),
+    ] = None,
+    prefect: Annotated[
+        bool, typer.Option("--prefect", help="Ask the Prefect server that PREFECT_API_URL names, too.")
+    ] = False,
+    days: Annotated[float, typer.Option(min=0, help="How far back to look at tasks and runs that have ended.")] = 7.0,
+    as_json: AsJson = False,
+) -> None:
+    """List what runs remotely, whose it is, and what the orphans cost an hour; end them with --stop.
+
+    The exit code is 1 as long as an orphan runs.
+    """
+    from together_flows.cli.batch import default_state
+    from together_flows.cli.sweeping import claim_sources, seconds_in, sweep_account
+    from together_flows.jobs.sweep import SweepWishes
+
+    own = default_state("answers.jsonl")
+    states = state or ([own] if own.is_file() else [])
+    sources = claim_sources(states, airflow_url=airflow_url, prefect=prefect, days=days)
+    wishes = SweepWishes(stop=stop, include_unclaimed=include_unclaimed, grace=seconds_in(older_than))
+    if not sweep_account(sources, wishes, as_json=as_json).is_clean:
+        raise typer.Exit(1)

@@ -42,7 +42,7 @@ from together_flows.jobs.record import Phase
 from together_flows.jobs.submission import submits_new
 from together_flows.jobs.waiting import waiting
 
-__all__ = ["BatchWishes", "default_state", "raise_for_failed_rows", "run_batch"]
+__all__ = ["BatchWishes", "default_state", "raise_for_failed_rows", "run_batch", "works_on"]
 
 _KIND = kind_named("batch")
 _RESULT_FIELDS = ("output_file_id", "error_file_id")
@@ -110,12 +110,34 @@ def run_batch(client: Together, wishes: BatchWishes, state: Path) -> dict[str, A
     name = hashlib.sha256(f"{client.base_url}\n{wishes.place}".encode()).hexdigest()[:16]
     folder = state.parent / f"batch-{name}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(state.parent / f"batch-{name}.lock"):
+    with _alone(_lock(state, name)):
         work = _Work(client, wishes, SqliteStore(state), folder, name)
         summary = work.run()
         shutil.rmtree(folder, ignore_errors=True)
     batches = [str(job) for job in work.jobs]
     return {**summary.to_dict(), "output_path": wishes.output, "batches": batches}
+
+
+def works_on(state: Path, key: str) -> bool:
+    """Whether a run of the command is at work on what it keeps under a key.
+
+    Args:
+        state: the SQLite file with the job records.
+        key: of a record in it.
+    """
+    lock = _lock(state, key.partition(":")[0].removeprefix("batch-"))
+    if not lock.exists():
+        return False
+    with lock.open() as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _lock(state: Path, name: str) -> Path:
+    return state.parent / f"batch-{name}.lock"
 
 
 @contextmanager

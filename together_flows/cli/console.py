@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ import typer
 
 from together_flows.errors import ConnectionFailed, TogetherError
 
-__all__ = ["print_json", "print_line", "say", "telling", "warnings_are_said"]
+__all__ = ["print_json", "print_line", "print_table", "say", "telling", "warnings_are_said"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +39,28 @@ def print_json(value: Any, *, indent: int | None = 2) -> None:
         value = value.model_dump(mode="json", by_alias=True)
     print_line(json.dumps(value, indent=indent, ensure_ascii=False, default=str))
     sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, alarming: Collection[str] = ()) -> None:
+    """Rows as a table, each in one line however long, so that what is copied or searched for is whole.
+
+    Args:
+        columns: their heads.
+        rows: their cells.
+        alarming: first cells of the rows that are to be seen first.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row), style="bold red" if row[0] in alarming else None)
+    console = Console(file=sys.stdout)
+    console.width = sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True))
+    console.print(table, soft_wrap=True)
 
 
 def say(message: str, level: str = "info") -> None:

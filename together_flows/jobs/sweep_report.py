@@ -65,6 +65,10 @@ class SweepReport:
             if finding.reference in told or (finding.verdict is Verdict.ORPHAN and finding.reference not in self.ended)
         ]
 
+    def _left(self, verdict: Verdict) -> list[Finding]:
+        """The findings with this verdict that were not told to end."""
+        return [finding for finding in self.of(verdict) if finding.reference not in self.ended]
+
     @property
     def is_clean(self) -> bool:
         """Whether nobody has to act: no orphan runs on, and every list that should be there could be read."""
@@ -79,31 +83,32 @@ class SweepReport:
         return " ".join(parts or ["No orphans."])
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table's cells, in the order of `COLUMNS`. Jobs that are not ours are no rows."""
-        return [self._cells(finding) for finding in self.findings if finding.verdict is not Verdict.FOREIGN]
+        """The table's cells, in the order of `COLUMNS`. What needs nobody's eye is counted in the notes instead."""
+        return [self._cells(finding) for finding in self._shown]
+
+    @property
+    def _shown(self) -> list[Finding]:
+        urgent = [finding for finding in self.findings if finding.verdict not in (Verdict.WANTED, Verdict.FOREIGN)]
+        return [*urgent, *self.of(Verdict.WANTED)[:_MOST_WANTED]]
 
     def _cells(self, finding: Finding) -> tuple[str, ...]:
-        ended = self.ended.get(finding.reference)
-        state = finding.job.status.raw.lower()
-        if ended:
-            state = f"{state}, now {ended.words}" if ended.confirmed else f"{state}, not ended"
-        price = finding.job.usd_per_hour
         return (
             str(finding.verdict),
             str(finding.reference),
-            state,
+            self._state(finding),
             "?" if finding.age is None else duration(finding.age),
-            _UNPRICED.get(kind_named(finding.reference.kind).bills_until_stopped, "")
-            if price is None
-            else f"{price:.2f}",
+            _price(finding),
             whose(finding),
         )
 
+    def _state(self, finding: Finding) -> str:
+        ended, state = self.ended.get(finding.reference), finding.job.status.raw.lower()
+        if ended is None:
+            return state
+        return f"{state}, now {ended.words}" if ended.confirmed else f"{state}, not ended"
+
     def notes(self) -> list[str]:
         """What else a person has to know, a line each."""
-        foreign = self.of(Verdict.FOREIGN)
-        kinds = Counter(finding.reference.kind for finding in foreign)
-        counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         failed = [f"{reference} was not ended: {it.words}" for reference, it in self.ended.items() if not it.confirmed]
         lost = [
             f"A {kind_named(claim.record.kind).noun} of {claim.owner} ({claim.owner_state}) may run and cannot be "
@@ -114,8 +119,17 @@ class SweepReport:
         gaps = [
             f"The list of every {kind_named(gap.kind).noun} could not be read: {gap.error}" for gap in self.unlisted
         ]
-        others = [f"Not ours, and never touched: {counted}, at {cost_of(foreign)}."] if foreign else []
-        return [*failed, *lost, *gaps, *others]
+        return [*failed, *lost, *gaps, *self._counted()]
+
+    def _counted(self) -> list[str]:
+        unclaimed = [finding for finding in self.of(Verdict.UNCLAIMED) if finding.reference not in self.ended]
+        groups = (
+            ("Ours by the marker, but nobody asked here knows of them", unclaimed),
+            ("Too young to be judged", self.of(Verdict.YOUNG)),
+            ("Wanted, and not shown", self.of(Verdict.WANTED)[_MOST_WANTED:]),
+            ("Not ours, and never touched", self.of(Verdict.FOREIGN)),
+        )
+        return [f"{words}: {_kinds(found)}, at {cost_of(found)}." for words, found in groups if found]
 
     def text(self) -> str:
         """The whole report as plain text."""
@@ -157,8 +171,8 @@ class SweepReport:
         }
 
 
-#: What stands for a missing price, by whether the job bills until it is stopped.
-_UNPRICED = {True: "?", False: "-"}
+#: Most rows of wanted jobs in a table: a person reads it for the others.
+_MOST_WANTED = 20
 
 
 def whose(finding: Finding) -> str:
@@ -194,6 +208,18 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """The rows of a table as lines with straight columns."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
+def _price(finding: Finding) -> str:
+    """A price by the hour; `?` where a job has one that the API does not tell, `-` where it is paid otherwise."""
+    if finding.job.usd_per_hour is not None:
+        return f"{finding.job.usd_per_hour:.2f}"
+    return "?" if kind_named(finding.reference.kind).bills_until_stopped else "-"
+
+
+def _kinds(findings: Iterable[Finding]) -> str:
+    counts = Counter(finding.reference.kind for finding in findings)
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
 
 
 def _sum(findings: Iterable[Finding]) -> float:

@@ -38,6 +38,7 @@ from airflow_provider.operators.rl import (
     TogetherRLSessionOperator,
     TogetherRLSessionTeardownOperator,
 )
+from airflow_provider.operators.sweep import TogetherSweepOperator
 from airflow_provider.operators.teardown import TogetherBillingJobOperator, TogetherTeardownOperator
 from airflow_provider.operators.video import TogetherVideoOperator
 from airflow_provider.sensors.job import TogetherBatchSensor, TogetherJobSensor, TogetherQueueSensor
@@ -72,6 +73,7 @@ NEEDED: dict[type[BaseOperator], dict[str, Any]] = {
     TogetherRLSessionTeardownOperator: {"job_id": "s"},
     TogetherRLOperationOperator: {"session_id": "s", "operation": "optim_step"},
     TogetherOperator: {"operation": "models.list"},
+    TogetherSweepOperator: {"stop": False, "days": 2.0},
     TogetherBatchSensor: {"batch_id": "b"},
 }
 

@@ -64,7 +64,9 @@ print(json.dumps(dags))
 """
 
 
-@pytest.mark.parametrize("page", [DOCS / "airflow.md", DOCS.parent / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [DOCS / "airflow.md", DOCS / "sweep.md", DOCS.parent / "README.md"], ids=lambda page: page.name
+)
 def test_the_dags_of_a_page_can_be_parsed(page: Path, tmp_path: Path) -> None:
     code = [block.text for block in blocks(page, "python") if "DAG(" in block.text]
     parsed = subprocess.run(

@@ -177,6 +177,19 @@ def test_an_orphan_is_told_with_its_age_its_price_and_its_owner_and_a_foreign_jo
     assert not report.is_clean
 
 
+def test_a_thousand_wanted_jobs_do_not_hide_the_one_that_matters() -> None:
+    wanted = tuple(
+        Finding(job=running("batch", str(number)), verdict=Verdict.WANTED, claim=claim("batch", str(number)), age=1.0)
+        for number in range(1000)
+    )
+    report = SweepReport(findings=(ORPHAN, *wanted))
+    lines = report.text().splitlines()
+    assert len(lines) < 30
+    assert lines[2].startswith("orphan")
+    assert lines[-1] == "Wanted, and not shown: 980 batch, at $0.00 an hour."
+    assert len(report.to_dict()["jobs"]) == 1001
+
+
 def test_what_was_ended_is_told_with_what_it_saves_and_what_was_not_with_the_reason() -> None:
     ended = {ORPHAN.reference: Ended(True, "gone"), SESSION.reference: Ended(False, "503")}
     report = SweepReport(findings=(ORPHAN, SESSION), stopping=True, ended=ended)
