@@ -203,7 +203,7 @@ class DeploymentList(Answer):
 class Logs(Answer):
     """What the containers wrote, line by line."""
 
-    lines: Rows[str] = ()
+    lines: Sequence[str] = ()
 
 
 class StoredSecret(Answer):

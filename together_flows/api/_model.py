@@ -23,7 +23,19 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-__all__ = ["Answer", "AudioContent", "Exact", "FileContent", "Name", "Nested", "Request", "Rows", "Secret", "Time"]
+__all__ = [
+    "WHOLE",
+    "Answer",
+    "AudioContent",
+    "Exact",
+    "FileContent",
+    "Name",
+    "Nested",
+    "Request",
+    "Rows",
+    "Secret",
+    "Time",
+]
 
 T = TypeVar("T")
 
@@ -81,12 +93,16 @@ class Request(Exact):
         return self
 
 
+#: Marks a field that may be absent, but that is no detail: what comes in it must be as expected, ids and all.
+WHOLE = object()
+
+
 class Answer(BaseModel):
     """What the API answers. Only ids and statuses are required; everything else is taken as it comes.
 
     Fields that are not declared are kept (`answer.model_extra`). A declared field that arrives as another type than
     expected is kept as it was sent: a surprise in a detail must not break a pipeline that does not look at it. `null`
-    where nothing of the kind is expected counts as absent.
+    where nothing of the kind is expected counts as absent. What the answer is all about is marked `WHOLE`.
     """
 
     model_config = _LENIENT
@@ -122,7 +138,7 @@ class Answer(BaseModel):
             return {}
         optional: dict[str, str] = {}
         for name, field in cls.model_fields.items():
-            if not field.is_required():
+            if not field.is_required() and WHOLE not in field.metadata:
                 optional |= {name: name, field.alias or name: name}
         refused = {str(problem["loc"][0]) for problem in error.errors(include_url=False) if problem["loc"]}
         return {key: optional[key] for key in refused} if refused and refused <= optional.keys() else {}
@@ -177,7 +193,7 @@ AudioContent = Annotated[str | Path | bytes | BinaryIO, PlainValidator(_audio_co
 #: A list under a key that must be there but may be `null`, which is how an empty one sometimes arrives. An answer
 #: without the key is refused, and so is nothing at all where a bare list is due: read as "nothing there" it could make
 #: somebody create a paid job a second time.
-Rows = Annotated[Sequence[T], BeforeValidator(_empty_for_null)]
+Rows = Annotated[Sequence[T], BeforeValidator(_empty_for_null), WHOLE]
 
 #: A point in time, always with a zone. The API means UTC where it names none, and sends `""` for "not yet".
 Time = Annotated[datetime | None, BeforeValidator(_none_for_empty), AfterValidator(_aware)]

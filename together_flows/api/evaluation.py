@@ -16,7 +16,7 @@ from together_flows.api._judging import (
     Parameters,
     ScoreParameters,
 )
-from together_flows.api._model import Answer, Nested, Rows, Time
+from together_flows.api._model import Answer, Nested, Time
 from together_flows.api._operation import operation
 
 __all__ = [
@@ -173,7 +173,7 @@ class EvaluationStatus(Answer):
 class EvaluationModels(Answer):
     """The names of models."""
 
-    model_list: Rows[str] = ()
+    model_list: Sequence[str] = ()
 
 
 @operation("POST", "/evaluation")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from together_flows.api._model import Answer, Nested, Request, Rows, Time
+from together_flows.api._model import WHOLE, Answer, Nested, Request, Rows, Time
 from together_flows.api._operation import operation
 
 __all__ = [
@@ -52,7 +52,7 @@ class Result(Answer):
 class Execution(Answer):
     """The answer to code: `data` if it ran, otherwise `errors`."""
 
-    data: Result | None = None
+    data: Annotated[Result | None, WHOLE] = None
     errors: Sequence[str | Mapping[str, Any]] = ()
 
 
@@ -75,7 +75,7 @@ class Sessions(Answer):
 class SessionList(Answer):
     """The answer to a listing of sessions: `data`, or `errors`."""
 
-    data: Sessions | None = None
+    data: Annotated[Sessions | None, WHOLE] = None
     errors: Sequence[str | Mapping[str, Any]] = ()
 
 
