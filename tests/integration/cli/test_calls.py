@@ -10,6 +10,7 @@ import pytest
 
 from together_flows.api import OPERATIONS
 from together_flows.emulator import Emulator
+from together_flows.emulator.sound import wav
 
 from .conftest import run_command
 
@@ -112,6 +113,22 @@ def test_a_file_is_sent_and_fetched_by_its_path(emulator: Emulator) -> None:
     assert Path("copy.jsonl").read_bytes() == Path("train.jsonl").read_bytes()
 
 
+def test_a_session_is_held_from_its_beginning_to_its_end(emulator: Emulator) -> None:
+    Path("heard.wav").write_bytes(wav("Parcel 7 waits.", rate=16_000, encoding="pcm_s16le"))
+    voice = json.dumps({"voice": "af_alloy"})
+    whole = ("--session-input", "Good morning.")
+    pieces = ("--session-input", "Good ", "--session-input", "morning.")
+
+    spoken = run_command("call", "audio.connect_speech", voice, *whole, "--output", "whole.wav")
+    run_command("call", "audio.connect_speech", voice, *pieces, "--output", "pieces.wav")
+    model = json.dumps({"model": "openai/whisper-large-v3"})
+    written = run_command("call", "realtime.connect", model, "--session-input", "heard.wav")
+
+    assert spoken.json == {"path": "whole.wav", "bytes": Path("whole.wav").stat().st_size}
+    assert Path("pieces.wav").read_bytes() == Path("whole.wav").read_bytes()
+    assert written.json == {"text": "Parcel 7 waits."}
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -123,8 +140,12 @@ def test_a_file_is_sent_and_fetched_by_its_path(emulator: Emulator) -> None:
         (("call", "files.content", '{"id": "file-1"}'), "--output"),
         (("call", "files.list", "--output", "x"), "answers with JSON"),
         (("call", "files.list", "--stream"), "does not stream"),
-        (("call", "realtime.connect"), "WebSocket"),
-        (("call", "audio.connect_speech"), "client.connect"),
+        (("call", "realtime.connect", '{"model": "m"}'), "session_input"),
+        (("call", "realtime.connect", '{"model": "m"}', "--session-input", "gone.wav"), "gone.wav cannot be read"),
+        (("call", "audio.connect_speech", "--session-input", "Hello."), "Say where it goes"),
+        (("call", "audio.connect_speech", "--output", "a.wav"), "session_input"),
+        (("call", "audio.connect_speech", "--session-input", "Hello.", "--stream"), "does not stream"),
+        (("call", "files.list", "--session-input", "Hello."), "files.list is no session"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_in_a_sentence_before_anything_is_sent(
