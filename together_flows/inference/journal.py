@@ -193,7 +193,7 @@ class Journal:
         if self._kept.is_remote:
             for segment in self._kept.children():
                 with segment.open() as stream, self._path.open("ab") as spool:
-                    shutil.copyfileobj(stream, spool, COPY_BYTES)
+                    spool.writelines(line for line in stream if line.endswith(b"\n"))
                 self._segment += 1
         else:
             self._lock()

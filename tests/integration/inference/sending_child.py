@@ -1,4 +1,4 @@
-"""A process that sends rows until it is killed: `python -m …sending_child URL KEY ROWS OUTPUT [WISHES]`."""
+"""A process that sends rows until it is killed: `python -m …sending_child URL KEY ROWS OUTPUT [WISHES [SAFE_EVERY]]`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import json
 import sys
 
 from together_flows import AsyncTogether
-from together_flows.inference import FanOut
+from together_flows.inference import FanOut, sending
 
 CHAT = {"operation": "chat.create", "model": "Qwen/Qwen3.5-9B", "defaults": {"max_tokens": 8}}
 
 
-async def main(url: str, key: str, rows: str, output: str, wishes: str = json.dumps(CHAT)) -> None:
+async def main(
+    url: str, key: str, rows: str, output: str, wishes: str = json.dumps(CHAT), safe_every: str = ""
+) -> None:
+    if safe_every:
+        sending._SAFE_EVERY = float(safe_every)
     async with AsyncTogether(api_key=key, base_url=url) as client:
         await FanOut(concurrency=16, **json.loads(wishes)).run(client, rows, output)
 

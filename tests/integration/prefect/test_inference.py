@@ -130,6 +130,19 @@ def test_a_rerun_after_a_failure_pays_no_answered_row_again(emulator: Emulator, 
     assert asked(emulator) - before == 40 - made["resumed"]
 
 
+def test_a_fresh_run_pays_answered_rows_of_another_one_again(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.fault(path="/chat/completions", status=402, skip=20)
+
+    @flow
+    def answer(fresh: bool) -> dict[str, Any]:
+        return tp.infer_rows(BLOCK, "chat.create", TEXTS, str(tmp_path / "out.jsonl"), fresh=fresh, **WISHES)
+
+    with pytest.raises(PaymentRequired):
+        answer(fresh=False)
+    made = answer(fresh=True)
+    assert (made["succeeded"], made["resumed"]) == (40, 0)
+
+
 def test_a_retry_of_the_flow_run_does_not_make_a_complete_output_again(emulator: Emulator, tmp_path: Path) -> None:
     tried = 0
 

@@ -201,3 +201,17 @@ def test_an_intention_alone_leaves_nothing_behind(target: Place) -> None:
         pass
     part = target.sibling(f".{target.name}.part")
     assert not part.exists()
+
+
+def test_a_segment_that_was_cut_short_spoils_nothing_that_came_after(tmp_path: Path) -> None:
+    target = place_of(f"file://{tmp_path}/out.jsonl")
+    with Journal(target) as journal:
+        journal.add(entry(0))
+        journal.add(entry(1))
+    [segment] = (tmp_path / ".out.jsonl.part").iterdir()
+    segment.write_bytes(segment.read_bytes()[:-5])  # as a store without whole writes leaves it when a process dies
+    with Journal(target) as journal:
+        assert not journal.settles(1, 101)
+        journal.add(entry(1))
+    with Journal(target) as journal:
+        assert [journal.settles(index, index + 100) for index in (0, 1)] == [True, True]

@@ -41,6 +41,7 @@ def infer_rows(
     max_failed_share: float | None = None,
     poll_interval: float = POLL_INTERVAL,
     wait_timeout: float | None = None,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Send an operation once for each row, many at a time, and write one line for each, in the order of the rows.
 
@@ -69,6 +70,8 @@ def infer_rows(
         max_failed_share: share of the rows that may fail, 0 to 1; all but one unless given.
         poll_interval: seconds between two looks at a video, in the long run.
         wait_timeout: seconds that one video may take, counted from its submission.
+        fresh: send all rows again that another flow run has left answered beside an incomplete output. By default only
+            rows that have no answer yet are sent.
 
     Returns:
         `operation`, `output_path`, `files_path` where there are files, `rows`, `succeeded`, `failed`, `prompt_tokens`,
@@ -102,6 +105,7 @@ def infer_rows(
                 output_path,
                 files_path=files_path,
                 key=key,
+                fresh=fresh,
                 log=log,
                 on_progress=await _shown(fan_out, output_path),
             )
@@ -128,6 +132,7 @@ async def ainfer_rows(
     max_failed_share: float | None = None,
     poll_interval: float = POLL_INTERVAL,
     wait_timeout: float | None = None,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """The same as `infer_rows`, on the event loop."""
     fan_out = FanOut(
@@ -149,6 +154,7 @@ async def ainfer_rows(
             output_path,
             files_path=files_path,
             key=_intention(),
+            fresh=fresh,
             log=run_logger(),
             on_progress=await _shown(fan_out, output_path),
         )
