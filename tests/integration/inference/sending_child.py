@@ -1,4 +1,4 @@
-"""A process that sends rows until it is killed: `python -m …sending_child URL KEY ROWS OUTPUT [WISHES [SAFE_EVERY]]`."""
+"""A process that sends rows until it is killed: `…sending_child URL KEY ROWS OUTPUT [WISHES [SAFE_EVERY]]`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ CHAT = {"operation": "chat.create", "model": "Qwen/Qwen3.5-9B", "defaults": {"ma
 
 
 async def main(
-    url: str, key: str, rows: str, output: str, wishes: str = json.dumps(CHAT), safe_every: str = ""
+    url: str, key: str, rows: str, output: str, wishes: str = json.dumps(CHAT), safe_every: str = "5"
 ) -> None:
-    if safe_every:
-        sending._SAFE_EVERY = float(safe_every)
+    sending._SAFE_EVERY = float(safe_every)
     async with AsyncTogether(api_key=key, base_url=url) as client:
         await FanOut(concurrency=16, **json.loads(wishes)).run(client, rows, output)
 
