@@ -191,7 +191,10 @@ def submission(kind: JobKind, spec: Spec, policy: SubmissionPolicy) -> Steps[Job
         found = yield from _look_for(kind, record, spec if same else {}, policy)
         if found and not decision.then_end:
             yield Log(f"{kind.name}:{found} was submitted by an attempt before whose answer was lost; adopted.", "info")
-            return (yield from _submitted(record, found, policy))
+            moment: float = yield Now()
+            across_clear = policy.generation > record.generation  # the kill of the attempt before may reach it yet
+            known = replace(record, adopted_at=moment) if across_clear else record
+            return (yield from _submitted(known, found, policy))
         if found:
             yield from end_job(kind, found)
         if not decision.then_end:
@@ -319,13 +322,19 @@ def abandonment(
             yield Log(f"A {kind.noun} may have been created, and the API offers nothing to find it by.", "warning")
             return None
         job_id = yield from look_for(kind, record, {}, settle=settle)
+        taken_over: JobRecord | None = yield Load()
+        if taken_over and taken_over.marker == record.marker and taken_over.generation > record.generation:
+            yield Log(f"The {kind.noun} is left to the attempt after a clear, which looks for it as well.", "info")
+            return None
     if job_id is None:
         return None
     last = yield from end_job(kind, job_id, patience=patience)
     if kind.end is None:
         return last  # it goes on, so that a later attempt can still adopt it
     ended = last.state if last.state.is_final else JobState.CANCELLED
-    yield Save(record.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended))
+    kept: JobRecord = (yield Load()) or record
+    if kept.id == job_id or kept == record:  # otherwise it is of another job, which a later attempt has submitted
+        yield Save(kept.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended))
     return last
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from together_flows.errors import BadRequest
 from together_flows.jobs.kind import kind_named
 from together_flows.jobs.model import JobState
 from together_flows.jobs.record import JobRecord, Phase
-from together_flows.jobs.submission import SubmissionPolicy, abandonment, submission
+from together_flows.jobs.submission import SubmissionPolicy, abandonment, killed_by_the_clear, submission
 
 SPECS: dict[str, dict[str, Any]] = {
     "fine_tune": {"training_file": "file-1", "model": "m", "n_epochs": 1},
@@ -116,3 +117,61 @@ def test_a_job_that_ended_by_itself_keeps_its_state() -> None:
     remote.refuse = lambda operation: refused if operation.name == "fine_tunes.cancel" else None
     Process(remote, records).drive(abandonment(kind_named("fine_tune"), record))
     assert records["task"].job_state is JobState.SUCCEEDED
+
+
+class Cleared:
+    """A task whose old attempt is killed while the new one is at work already."""
+
+    KIND = kind_named("fine_tune")
+
+    def __init__(self) -> None:
+        self.remote, self.records = Remote(), dict[str, JobRecord]()
+
+    def attempt(self, *, generation: int = 0, dies: bool = False) -> JobRecord:
+        """An attempt that dies, if it does, when its job is there and its id is not stored yet."""
+        policy = SubmissionPolicy(generation=generation)
+        process = Process(self.remote, self.records).begin(submission(self.KIND, SPECS["fine_tune"], policy))
+        before = len(self.remote.jobs)
+        while not process.is_done and not (dies and len(self.remote.jobs) > before):
+            process.advance()
+        process.die()
+        return self.records["task"]
+
+    def killed(self, record: JobRecord) -> None:
+        Process(self.remote, self.records).drive(abandonment(self.KIND, record))
+
+
+def test_a_late_kill_does_not_make_the_job_of_the_new_attempt_forgotten() -> None:
+    task = Cleared()
+    old = task.attempt()
+    task.records["task"] = old.advanced(Phase.WAITING)
+    new = task.attempt(generation=1)
+    task.killed(old)
+    assert task.records["task"] == new
+    assert task.remote.running() == [new.id]
+
+
+def test_a_late_kill_leaves_a_lost_job_to_the_new_attempt_that_has_taken_it_over() -> None:
+    task = Cleared()
+    old = task.attempt(dies=True)
+    assert old.phase is Phase.INTENT
+    task.records["task"] = replace(old, generation=1)
+    task.killed(old)
+    assert len(task.remote.running()) == 1
+    assert task.attempt(generation=1).id == task.remote.running()[0]
+
+
+def test_a_lost_job_that_the_kill_reaches_after_the_clear_counts_as_hit_by_it() -> None:
+    task = Cleared()
+    old = task.attempt(dies=True)
+    found = task.attempt(generation=1)
+    assert found.adopted_at is not None
+    task.killed(replace(old, phase=Phase.SUBMITTED, id=found.id))
+    assert task.remote.running() == []
+    assert killed_by_the_clear(task.records["task"], task.remote.now)
+
+
+def test_a_job_that_a_retry_finds_was_not_taken_over_from_a_kill() -> None:
+    task = Cleared()
+    task.attempt(dies=True)
+    assert task.attempt().adopted_at is None
