@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from airflow_provider.attempt import key_of
+from airflow_provider.rest_api import AirflowApi, NotInAirflow
 
 if TYPE_CHECKING:
-    from airflow_provider.rest_api import AirflowApi
     from together_flows.jobs import JobRecord
     from together_flows.jobs.claim import Claim, Standing
 
@@ -64,7 +64,7 @@ class AirflowClaims:
     api: AirflowApi
     days: float = 7.0
     operators: str = OPERATORS
-    _teardowns_of: dict[tuple[str, str], list[str]] = field(default_factory=dict, init=False, repr=False)
+    _downstream_of: dict[tuple[str, str], list[str]] = field(default_factory=dict, init=False, repr=False)
 
     def claims(self) -> Iterator[Claim]:
         """The jobs that tasks have submitted."""
@@ -100,7 +100,10 @@ class AirflowClaims:
         )
 
     def _renewed(self, row: Row, key: str) -> Claim | None:
-        run = list(self._instances(row["dag_id"], row["dag_run_id"]))
+        try:
+            run = list(self._instances(row["dag_id"], row["dag_run_id"]))
+        except NotInAirflow:  # the run was deleted
+            return None
         same = [now for now in run if (now["task_id"], now["map_index"]) == (row["task_id"], row["map_index"])]
         for now in same:
             record = self._records(now).get(key)
@@ -121,9 +124,9 @@ class AirflowClaims:
         records: dict[str, JobRecord] = {}
         offset, total = 0, 1
         while offset < total:
-            answer = self.api.get(path, {"map_index": row["map_index"], "limit": 100, "offset": offset}) or {}
-            entries = answer.get("task_state_store") or []
-            total = int(answer.get("total_entries") or 0) if entries else 0
+            answer = self.api.get(path, {"map_index": row["map_index"], "limit": 100, "offset": offset})
+            entries = answer["task_state_store"]
+            total = answer["total_entries"] if entries else 0
             offset += len(entries)
             for entry in entries:
                 if _is_of_a_job(entry["key"]):
@@ -152,10 +155,13 @@ class AirflowClaims:
 
     def _downstream(self, dag_id: str, task_id: str) -> list[str]:
         """The tasks after a task, as its DAG is now; none if it is not there any more."""
-        if (dag_id, task_id) not in self._teardowns_of:
+        if (dag_id, task_id) not in self._downstream_of:
             path = f"/dags/{quote(dag_id, safe='')}/tasks/{quote(task_id, safe='')}"
-            self._teardowns_of[dag_id, task_id] = (self.api.get(path) or {}).get("downstream_task_ids") or []
-        return self._teardowns_of[dag_id, task_id]
+            try:
+                self._downstream_of[dag_id, task_id] = self.api.get(path).get("downstream_task_ids") or []
+            except NotInAirflow:
+                self._downstream_of[dag_id, task_id] = []
+        return self._downstream_of[dag_id, task_id]
 
 
 def _is_of_a_job(key: str) -> bool:

@@ -12,13 +12,22 @@ from together_flows.errors import AnswerInvalid, ConfigurationInvalid, Connectio
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AirflowApi"]
+__all__ = ["AirflowApi", "NotInAirflow"]
 
 #: Rows a page. Airflow caps it at its ``[api] maximum_page_limit``, 100 unless set.
 _PAGE = 100
 _SECONDS = 60.0
 _TRIES = 4
+_VERSION = "Is this the address of the API server of an Airflow 3.3 or newer?"
 _MEND = "The user needs to read DAG runs and task instances."
+
+
+class NotInAirflow(ConfigurationInvalid):
+    """
+    404: Airflow has no such thing, or this is not the address of an Airflow that could have it.
+
+    It must not pass for "nothing": a task that is not seen cannot claim its job.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +51,16 @@ class AirflowApi:
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """
-        One answer, decoded; ``None`` where there is no such thing.
+        One answer, decoded.
 
         :param path: below ``/api/v2``, with its parts quoted.
         :param params: of the query.
+        :raises NotInAirflow: there is no such thing.
         :raises TogetherError: Airflow does not answer, or does not let this user read.
         """
-        answer = self._sent("GET", f"/api/v2{path}", params=dict(params or {}), headers=self._authorization)
-        return None if answer.status_code == 404 else self._decoded(answer)
+        return self._decoded(
+            self._sent("GET", f"/api/v2{path}", params=dict(params or {}), headers=self._authorization)
+        )
 
     def rows(self, path: str, key: str, params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """
@@ -61,9 +72,11 @@ class AirflowApi:
         """
         cursor: str | None = ""
         while cursor is not None:
-            answer = self.get(path, {**params, "limit": _PAGE, "cursor": cursor}) or {}
-            yield from answer.get(key) or ()
-            cursor = answer.get("next_cursor") or None
+            answer = self.get(path, {**params, "limit": _PAGE, "cursor": cursor})
+            if not isinstance(answer, dict) or not isinstance(answer.get(key), list) or "next_cursor" not in answer:
+                raise AnswerInvalid(f"{self.url}/api/v2{path} gave no page of {key}.", mend=_VERSION)
+            yield from answer[key]
+            cursor = answer["next_cursor"] or None
 
     @cached_property
     def _client(self) -> httpx2.Client:
@@ -111,6 +124,8 @@ class AirflowApi:
         place = f"Airflow at {self.url} answered {answer.status_code} to {answer.request.url.path}"
         if answer.status_code in (401, 403):
             raise ConfigurationInvalid(f"{place}: {_detail(answer)}.", mend=f"Check the user or the token. {_MEND}")
+        if answer.status_code == 404:
+            raise NotInAirflow(f"{place}: {_detail(answer)}.", mend=_VERSION)
         if not answer.is_success:
             raise TogetherError(f"{place}: {_detail(answer)}.", retryable=answer.status_code >= 500)
         try:
