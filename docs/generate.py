@@ -16,7 +16,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, BinaryIO, Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr
 
 from docs.reach import CREATES, KIND_OF, clients, ends, is_emulated, operator, some_id, task, verbs
 from together_flows.api import GROUPS, OPERATIONS, Entry
@@ -173,7 +178,7 @@ def _operation_section(entry: Entry, example: str) -> Iterator[str]:
     yield documented.text
     yield ""
     for name, parameter in entry.parameters.items():
-        yield _parameter_line(parameter, documented.arguments.get(name, ""))
+        yield _parameter_line(entry, parameter, documented.arguments.get(name, ""))
     if entry.parameters:
         yield ""
     for title, text in documented.sections.items():
@@ -182,18 +187,30 @@ def _operation_section(entry: Entry, example: str) -> Iterator[str]:
     yield from _code(example)
 
 
-def _parameter_line(parameter: inspect.Parameter, text: str) -> str:
+def _parameter_line(entry: Entry, parameter: inspect.Parameter, text: str) -> str:
     needed = ", required" if parameter.default is inspect.Parameter.empty else ""
     told = f": {text}" if text else ""
-    return f"- `{parameter.name}` (`{_plain_type(str(parameter.annotation))}`{needed}){told}"
+    return f"- `{parameter.name}` (`{_plain_type(entry, parameter)}`{needed}){told}"
 
 
 def _answer_type(entry: Entry) -> str:
-    return _plain_type(str(inspect.signature(inspect.unwrap(entry.function)).return_annotation))
+    return _without_metadata(str(inspect.signature(inspect.unwrap(entry.function)).return_annotation))
 
 
 class _WithoutMetadata(ast.NodeTransformer):
-    """`Annotated[T, …]` and our own wrappers, as the type that a caller gives."""
+    """`Annotated[T, …]` and our own wrappers, as the type that a caller gives.
+
+    Args:
+        names: what the names in an annotation stand for.
+    """
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = self.names.get(node.id)
+        plain = None if value is None or isinstance(value, type) else _spelt_out(value)
+        return ast.parse(plain, mode="eval").body if plain else node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         self.generic_visit(node)
@@ -204,8 +221,30 @@ class _WithoutMetadata(ast.NodeTransformer):
         return node.slice if name == "Nested" else node
 
 
-def _plain_type(annotation: str) -> str:
-    return ast.unparse(_WithoutMetadata().visit(ast.parse(annotation, mode="eval"))).replace(" | None", "")
+def _plain_type(entry: Entry, parameter: inspect.Parameter) -> str:
+    return _without_metadata(str(parameter.annotation), inspect.unwrap(entry.function).__globals__)
+
+
+def _without_metadata(annotation: str, names: Mapping[str, Any] = MappingProxyType({})) -> str:
+    tree = _WithoutMetadata(names).visit(ast.parse(annotation, mode="eval"))
+    return ast.unparse(tree).replace(" | None", "").replace("'", '"')
+
+
+def _spelt_out(alias: Any) -> str | None:
+    """What a name of ours for plain values allows, such as `int` for a count; nothing if it stands for models."""
+    if alias in _PLAIN:
+        return str(alias.__name__)
+    if get_origin(alias) is Annotated:
+        return _spelt_out(get_args(alias)[0])
+    if get_origin(alias) is Literal:
+        return f"Literal[{', '.join(map(repr, get_args(alias)))}]"
+    if get_origin(alias) in (Union, UnionType):
+        branches = [_spelt_out(branch) for branch in get_args(alias) if branch is not NoneType]
+        return " | ".join(filter(None, branches)) if all(branches) else None
+    return None
+
+
+_PLAIN = {str, int, float, bool, bytes, datetime, Path, BinaryIO, SecretStr}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ OF_SOMETHING_ELSE = {
     "rerank": {"id"},
     "rl": {"resume_from_checkpoint_id"},
     "tci": {"status"},
+    "voices": {"id"},
 }
 
 
