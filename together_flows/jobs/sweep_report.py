@@ -80,7 +80,15 @@ class SweepReport:
         parts = [f"{_count(done)} ended, which cost {cost_of(done)}."] if done else []
         if self.remaining:
             parts.append(f"{_count(self.remaining, 'orphan')} running, at {cost_of(self.remaining)}.")
-        return " ".join(parts or ["No orphans."])
+        parts = parts or ["No orphans."]
+        if self._unclaimed:
+            parts.append(f"{_count(self._unclaimed, 'unclaimed job')} running, at {cost_of(self._unclaimed)}.")
+        return " ".join(parts)
+
+    @property
+    def _unclaimed(self) -> list[Finding]:
+        """Those that were not told to end."""
+        return [finding for finding in self.of(Verdict.UNCLAIMED) if finding.reference not in self.ended]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table's cells, in the order of `COLUMNS`. What needs nobody's eye is counted in the notes instead."""
@@ -122,9 +130,8 @@ class SweepReport:
         return [*failed, *lost, *gaps, *self._counted()]
 
     def _counted(self) -> list[str]:
-        unclaimed = [finding for finding in self.of(Verdict.UNCLAIMED) if finding.reference not in self.ended]
         groups = (
-            ("Ours by the marker, but nobody asked here knows of them", unclaimed),
+            ("Ours by the marker, and unknown to whoever was asked", self._unclaimed),
             ("Too young to be judged", self.of(Verdict.YOUNG)),
             ("Wanted, and not shown", self.of(Verdict.WANTED)[_MOST_WANTED:]),
             ("Not ours, and never touched", self.of(Verdict.FOREIGN)),

@@ -160,6 +160,9 @@ FOREIGN = Finding(job=running("endpoint", "theirs", usd=2.0), verdict=Verdict.FO
 def test_the_first_line_tells_how_many_orphans_there_are_and_what_they_cost() -> None:
     assert SweepReport(findings=(FOREIGN,)).headline() == "No orphans."
     assert SweepReport(findings=(ORPHAN,)).headline() == "1 orphan running, at $3.99 an hour."
+    stray = Finding(job=running(marker=MARKERS[0], usd=1.0), verdict=Verdict.UNCLAIMED, age=9000.0)
+    assert SweepReport(findings=(stray,)).headline() == "No orphans. 1 unclaimed job running, at $1.00 an hour."
+    assert SweepReport(findings=(stray,)).is_clean, "it may be somebody's"
     both = SweepReport(findings=(ORPHAN, SESSION)).headline()
     assert both == "2 orphans running, at $3.99 an hour and 1 without a known price."
 
