@@ -49,10 +49,11 @@ def shown_of(airflow: AirflowCluster, run: str) -> list[Any]:
     """What Airflow's API shows of a run besides its tasks: their XComs in full, and the DAG's source and details."""
     entries = f"/dags/{DAG}/dagRuns/{quote(run)}/taskInstances/~/xcomEntries"
     rows = airflow.rest.get(entries, params={"limit": 500}).raise_for_status().json()["xcom_entries"]
+    as_json = {"Accept": "application/json"}
     pages = [f"/dags/{DAG}/details", f"/dagSources/{DAG}", f"/dags/{DAG}/tasks"]
     return [
         *(airflow.xcom(DAG, run, row["task_id"], row["key"]) for row in rows),
-        *(airflow.rest.get(page).raise_for_status().json() for page in pages),
+        *(airflow.rest.get(page, headers=as_json).raise_for_status().json() for page in pages),
     ]
 
 

@@ -179,8 +179,7 @@ class Body:
         self._name = operation.name
         self._failed = is_failure(operation, response)
         self._limit = None if operation.reply is Reply.BYTES else JSON_LIMIT
-        self._size = 0
-        self._blocks: list[bytes] = []
+        self._taken = bytearray()  # and no list of blocks: a server may send a block for each byte
 
     def takes(self, block: bytes) -> bool:
         """Take a further block, and say whether more is wanted: of an error, the beginning is enough.
@@ -188,17 +187,16 @@ class Body:
         Raises:
             AnswerInvalid: the body has grown beyond the limit.
         """
-        self._blocks.append(block)
-        self._size += len(block)
+        self._taken += block
         if self._failed:
-            return self._size < ERROR_BODY_LIMIT
-        if self._limit is not None and self._size > self._limit:
+            return len(self._taken) < ERROR_BODY_LIMIT
+        if self._limit is not None and len(self._taken) > self._limit:
             raise AnswerInvalid(f"{self._name}: the answer is larger than {self._limit} bytes.")
         return True
 
     def whole(self) -> bytes:
         """What was taken."""
-        return b"".join(self._blocks)
+        return bytes(self._taken)
 
 
 def is_failure(operation: Operation[Any], response: httpx2.Response) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from together_flows.api._operation import Operation, Reply
 from together_flows.client._redaction import Redactor
-from together_flows.client._steps import decoded_in_steps, rows_parsed
+from together_flows.client._steps import checked_size, decoded_in_steps, rows_parsed
 from together_flows.errors import AnswerInvalid
 
 __all__ = ["EVENT_LIMIT", "LARGE", "Received", "answer_of", "decoded_json"]
@@ -75,10 +75,12 @@ def decoded_json(name: str, body: bytes, *, redactor: Redactor) -> Any:
     """The body as plain data; `None` for an empty one.
 
     Raises:
-        AnswerInvalid: it is no JSON, or nested beyond reason.
+        AnswerInvalid: it is no JSON, or nested or large beyond reason.
     """
     if not body.strip():
         return None
+    if len(body) > LARGE:
+        checked_size(name, body)
     try:
         return decoded_in_steps(body) if len(body) > LARGE else msgspec.json.decode(body)
     except RecursionError as error:

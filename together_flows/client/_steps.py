@@ -7,15 +7,25 @@ loop of the process, even when it is made in another thread. Row by row the lock
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-__all__ = ["decoded_in_steps", "rows_parsed"]
+from together_flows.errors import AnswerInvalid
+
+__all__ = ["checked_size", "decoded_in_steps", "rows_parsed"]
 
 _LONG = 64 * 1024  # bytes of a nested value from which it is taken apart as well
+
+MOST_CONTAINERS = 500_000
+"""Most lists and objects of an answer: ten for each of 50,000 jobs. They take up to 100 MB even if they are empty."""
+
+MOST_VALUES = 4_000_000
+"""Most values of an answer: eighty for each of 50,000 jobs, or a million tokens with what belongs to them."""
+
+_MOST_REFUSED = 1_000
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
@@ -41,10 +51,31 @@ def _taken_apart(raw: memoryview) -> Any:
     return _whole.decode(raw)
 
 
+def checked_size(name: str, body: bytes) -> None:
+    """Refuse JSON that is small as text and would be huge as data: `[]` takes two bytes here and 64 there.
+
+    Args:
+        name: the operation's name, for the message.
+        body: the JSON. What stands in its texts is counted as well; the bounds leave room for that.
+
+    Raises:
+        AnswerInvalid: it holds more than any honest answer.
+    """
+    for what, most, number in (
+        ("lists and objects", MOST_CONTAINERS, body.count(b"[") + body.count(b"{")),
+        ("values", MOST_VALUES, body.count(b",")),
+    ):
+        if number > most:
+            raise AnswerInvalid(f"{name}: the answer holds {number} {what}, and no answer of the API over {most}.")
+
+
 def rows_parsed(answer: Any, decoded: Any) -> Any:
     """The decoded answer with its rows turned into models already, one by one, where its type has rows.
 
     A row that is refused stays as it is, so that parsing the whole tells what is wrong with it, and where.
+
+    Raises:
+        AnswerInvalid: so many rows are refused that telling of each would take more memory than the answer.
     """
     if isinstance(decoded, list):
         row = _row_type(answer)
@@ -58,14 +89,18 @@ def rows_parsed(answer: Any, decoded: Any) -> Any:
 
 def _each(row_type: Any, rows: list[Any]) -> list[Any]:
     validate = TypeAdapter(row_type).validate_python
-    return [_one(validate, row) for row in rows]
-
-
-def _one(validate: Callable[[Any], Any], row: Any) -> Any:
-    try:
-        return validate(row)
-    except ValidationError:
-        return row
+    parsed, refused = [], 0
+    for row in rows:
+        try:
+            parsed.append(validate(row))
+        except ValidationError:
+            parsed.append(row)
+            refused += 1
+            if refused > _MOST_REFUSED:
+                raise AnswerInvalid(
+                    f"The answer has over {_MOST_REFUSED} rows that are no {row_type.__name__}."
+                ) from None
+    return parsed
 
 
 @functools.cache

@@ -24,7 +24,7 @@ SECRETS = {
     "hf": 'hf_"TokenOfTheTests"+/9&8<7>é',
     "wandb": "wandb/KeyOfTheTests+5'4%3\\2",
     "elsewhere": 'sk-"ElsewhereOfTheTests"/&=?#',
-    "container": '{"password": "ContainerOfTheTests/+1"}',
+    "container": 'password: "ContainerOfTheTests/+1"',
     "pem": "-----BEGIN KEY-----\nPemLineOfTheTests1+/\nPemLineOfTheTests2==\n-----END KEY-----\n",
     "registry": "registry+/SecretOfTheTests%20&7",
     "queue": "queue-Password'OfTheTests\"6/",

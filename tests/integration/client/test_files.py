@@ -515,6 +515,12 @@ def test_the_key_stays_behind_when_content_lies_elsewhere(way: str, tmp_path: Pa
         ('attachment; filename="../../evil.sh"', "evil.sh"),
         ("attachment; filename=/etc/passwd", "passwd"),
         ('attachment; filename=".."', "file-1"),
+        ('attachment; filename="a\\\\..\\\\..\\\\evil.exe"', "evil.exe"),
+        ("attachment; filename*=UTF-8''..%2F..%2Fevil%00.sh", "evil.sh"),
+        ("attachment; filename*=UTF-8''%2E%2E%2F%2E%2E", "file-1"),
+        ('attachment; filename="C:evil.bat"', "C:evil.bat"),
+        (f'attachment; filename="{"x" * 5_000}.jsonl"', "x" * 194 + ".jsonl"),
+        ('attachment; filename=".bashrc"', "bashrc"),
     ],
 )
 def test_no_name_from_the_server_leaves_the_folder(disposition: str, name: str, tmp_path: Path) -> None:

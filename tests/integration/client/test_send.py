@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.integration.client.scripted import Asked, Reply, scripted
@@ -396,6 +397,38 @@ def test_the_key_never_follows_a_redirect_to_another_host(way: str, status: int)
     assert "key-123456" not in str(asked.headers)
     assert "t0ken-1" not in str(asked.headers)
     assert "cookie" not in asked.headers
+
+
+@both
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://api.example/v1/files",
+        "https://api.example:8443/v1/files",
+        "https://api.example@elsewhere.example/v1/files",
+        "https://api.example:443@elsewhere.example/v1/files",
+        "//elsewhere.example/v1/files",
+        "https://api.example.elsewhere.example/v1/files",
+        "https://API.EXAMPLE\\@elsewhere.example/v1/files",
+    ],
+    ids=["downgrade", "other port", "user", "user and password", "no scheme", "longer name", "backslash"],
+)
+def test_the_key_goes_only_where_it_is_due(way: str, status: int, location: str) -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(status, headers={"Location": location}) if len(asked) == 1 else httpx2.Response(404)
+
+    settings = {"retries": Retries(attempts=1), "headers": {"X-Own": "t0ken-1"}}
+    with pytest.raises(TogetherError):
+        sender(way, "https://api.example/v1", transport=httpx2.MockTransport(answer), **settings)(files.list())
+
+    assert asked[0].headers["authorization"] == "Bearer key-123456"
+    for request in asked[1:]:
+        assert "key-123456" not in str(request.headers.raw)
+        assert "t0ken-1" not in str(request.headers.raw)
 
 
 @both
