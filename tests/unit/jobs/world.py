@@ -43,6 +43,9 @@ class Remote:
         lost_requests: how many of the next creations answer nothing and take no effect.
         late: seconds after which a creation with a lost answer takes effect.
         refuse: the error that an operation is answered with, if any.
+        caller: who sends the operations just now.
+        births: who made which job; without those that the server refused after all.
+        endings: who asked for the end of which job while it ran.
     """
 
     now: float = 1_000.0
@@ -57,6 +60,9 @@ class Remote:
     cancelled: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     refuse: Callable[[Operation[Any]], TogetherError | None] = lambda operation: None
+    caller: str = ""
+    births: dict[str, str] = field(default_factory=dict)
+    endings: list[tuple[str, str]] = field(default_factory=list)
     _numbers: Any = field(default_factory=itertools.count)
 
     def perform(self, operation: Operation[Any]) -> Any:
@@ -127,14 +133,19 @@ class Remote:
             if rival.body[surface.unique] == body[surface.unique]:
                 if self._exists(rival):
                     raise Conflict("the name is taken", status_code=409)
-                del self.jobs[rival.id]  # it is under way still, and will be refused when it arrives
+                # It is under way still, and will be refused when it arrives.
+                del self.jobs[rival.id]
+                self.births.pop(rival.id, None)
         key = operation.headers.get("Idempotency-Key")
         job = RemoteJob(f"{kind}-{next(self._numbers)}", kind, body, self.now, surface.begins, key)
         self.jobs[job.id] = job
+        self.births[job.id] = self.caller
         return job
 
     def _end(self, job: RemoteJob, surface: Surface, operation: Operation[Any]) -> None:
         self.cancelled.append(job.id)
+        if job.status == surface.begins:
+            self.endings.append((self.caller, job.id))
         if surface.ends is not None:
             job.status = surface.ends
         elif operation.name == surface.end[-1]:
@@ -182,26 +193,49 @@ class Process:
     ahead: float = 0.0
     log: list[str] = field(default_factory=list)
     steps: int = 0
+    is_done: bool = False
+    result: Any = None
 
     def drive(self, steps: Steps[Any]) -> Any:
+        """Drive a flow to its end at one go."""
+        self.begin(steps)
+        while not self.is_done:
+            self.advance()
+        return self.result
+
+    def begin(self, steps: Steps[Any]) -> Process:
+        """Begin a flow that is then driven step by step."""
+        self._flow, self.is_done = steps, False
+        self._go_on(lambda: next(steps))
+        return self
+
+    def advance(self) -> None:
+        """Perform one step."""
+        self.steps += 1
+        if self.steps == self.dies_at and not self.after:
+            raise Crash
         try:
-            step = next(steps)
-            while True:
-                self.steps += 1
-                if self.steps == self.dies_at and not self.after:
-                    raise Crash
-                try:
-                    value = self._perform(step)
-                except TogetherError as error:
-                    step = steps.throw(error)
-                    continue
-                if self.steps == self.dies_at:
-                    raise Crash
-                step = steps.send(value)
+            value = self._perform(self._step)
+        except TogetherError as error:
+            failure = error
+            self._go_on(lambda: self._flow.throw(failure))
+            return
+        if self.steps == self.dies_at:
+            raise Crash
+        self._go_on(lambda: self._flow.send(value))
+
+    def die(self) -> None:
+        """Die between two steps."""
+        self._flow.close()
+
+    def _go_on(self, resume: Callable[[], Step]) -> None:
+        try:
+            self._step = resume()
         except StopIteration as end:
-            return end.value
+            self.is_done, self.result = True, end.value
 
     def _perform(self, step: Step) -> Any:
+        self.remote.caller = self.key
         match step:
             case Send(operation):
                 return self.remote.perform(operation)
