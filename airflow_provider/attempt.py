@@ -148,6 +148,7 @@ class JobAttempt:
         cleared = self._cleared_since_submission()
         if self.store.clear_number is None:  # at once, for a clear may come while the jobs are being submitted
             self.store.clear_number = _clear_number(self.context)
+        self.store.publish(self.records)  # Airflow forgets the XComs of the attempt before
         policy = replace(self._policy, keep_ended=self._has_following_round)
         for index, spec in enumerate(specs):
             wishes = replace(policy, replace=index in again, estimated_usd=(estimates or {}).get(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,10 @@ if TYPE_CHECKING:
 
     from together_flows.jobs import JobRecord
 
-__all__ = ["TaskRecordStore"]
+__all__ = ["RECORDS", "TaskRecordStore"]
+
+#: The XCom by which a teardown task learns what its setup task has begun.
+RECORDS = "together_records"
 
 _LOGGER = logging.getLogger(__name__)
 _CLEARS = "together_clear_number"
@@ -29,7 +33,9 @@ class TaskRecordStore:
 
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
+        self._task: Any = context["ti"]
         self._seen: dict[str, JobRecord] = {}
+        self._published: dict[str, dict[str, Any]] = {}
         if self._store is None:
             _LOGGER.warning(
                 "This task has no task state store, so a retry cannot find its job again. "
@@ -48,6 +54,23 @@ class TaskRecordStore:
         """Keep a record, in place of the one before. Returns when Airflow's database has it."""
         self._seen[key] = record  # first, so that this process still knows the job when the write fails
         self._set(key, record.to_dict())
+        self.publish([record])
+
+    def publish(self, records: Iterable[JobRecord]) -> None:
+        """
+        Tell the teardown what may bill until it is stopped, before it does: it may have no answer from this task.
+
+        :param records: those that may have a job, or are about to.
+        """
+        from together_flows.jobs import Phase, kind_named
+
+        told = False
+        for record in records:
+            if kind_named(record.kind).bills_until_stopped and record.phase in (Phase.INTENT, Phase.SUBMITTED):
+                self._published[record.marker] = record.to_dict()
+                told = True
+        if told:
+            self._task.xcom_push(key=RECORDS, value=list(self._published.values()))
 
     def delete(self, key: str) -> None:
         """Forget a record."""

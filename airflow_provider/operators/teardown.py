@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,12 +11,13 @@ from airflow.sdk import BaseOperator, TriggerRule
 from airflow_provider.failures import raise_for_airflow
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import TogetherJobOperator
+from airflow_provider.record_store import RECORDS
 from together_flows.errors import TogetherError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from together_flows.jobs import JobKind
+    from together_flows.jobs import JobKind, JobRecord
 
 __all__ = ["TogetherBillingJobOperator", "TogetherTeardownOperator"]
 
@@ -25,8 +26,9 @@ class TogetherTeardownOperator(BaseOperator):
     """
     Stop what a task has started and what bills until then, whatever has become of that task.
 
-    It learns of the jobs from the XCom that the task pushes before it waits. One that is gone already is no error. Like
-    every teardown it does not count for the state of the DAG run; it is retried three times unless told otherwise.
+    It learns of the jobs from an XCom that the task pushes before it sends a creation, so it finds also one whose task
+    died before it knew the answer. One that is gone already is no error. Like every teardown it does not count for the
+    state of the DAG run; it is retried three times unless told otherwise.
 
     :param setup_task_id: the task that started them. (templated)
     :param job_id: a job's id, instead. (templated)
@@ -60,34 +62,50 @@ class TogetherTeardownOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[str]:
         """Stop them, and look until they are gone. Returns their ids."""
-        from together_flows.jobs import end_job, kind_named, run
-
-        kind = kind_named(self.kind)
         ended: list[str] = []
         failures: list[TogetherError] = []
-        for job_id in self._jobs(kind, context):
+        for record in self._records(context):
             try:
-                run(end_job(kind, job_id), client=self.hook.client, log=self._say)
+                job_id = self._end(record)
             except TogetherError as error:
-                self.log.error("%s:%s could not be stopped and may still bill. %s", kind.name, job_id, error)
+                self.log.error("%s:%s could not be stopped and may still bill. %s", self.kind, record.id, error)
                 failures.append(error)
             else:
-                ended.append(job_id)
+                ended += [job_id] if job_id else []
         if failures:
             raise_for_airflow(failures[0])
         if not ended:
-            self.log.info("No %s was started, so there is none to stop.", kind.noun)
+            self.log.info("No %s was started, so there is none to stop.", self._kind.noun)
         return ended
 
-    def _jobs(self, kind: JobKind, context: Context) -> list[str]:
-        from together_flows.jobs import JobReference
+    def _end(self, record: JobRecord) -> str | None:
+        """End a job, found by its marker where its id never became known. Answers with its id, if there was one."""
+        from together_flows.jobs import MemoryStore, run
+        from together_flows.jobs.submission import abandonment
+
+        last = run(
+            abandonment(self._kind, record), client=self.hook.client, store=MemoryStore(), key="job", log=self._say
+        )
+        return last.reference.id if last else None
+
+    @property
+    def _kind(self) -> JobKind:
+        from together_flows.jobs import kind_named
+
+        return kind_named(self.kind)
+
+    def _records(self, context: Context) -> list[JobRecord]:
+        """What the setup task, or each of its mapped instances, has begun."""
+        from together_flows.jobs import JobRecord, Phase
 
         if self.job_id:
-            return [self.job_id]
+            known = JobRecord(
+                kind=self.kind, fingerprint="", marker="", intent_at=0.0, phase=Phase.SUBMITTED, id=self.job_id
+            )
+            return [known]
         task: Any = context["ti"]
-        pushed = task.xcom_pull(task_ids=self.setup_task_id, key="together_jobs")
-        references = [JobReference.parse(reference) for reference in _flat(pushed)]
-        return [reference.id for reference in references if reference.kind == kind.name]
+        pushed = task.xcom_pull(task_ids=self.setup_task_id, key=RECORDS)
+        return [record for record in map(JobRecord.from_dict, _flat(pushed)) if record.kind == self.kind]
 
     def _say(self, message: str, level: str) -> None:
         getattr(self.log, level)(message)
@@ -123,12 +141,10 @@ class TogetherBillingJobOperator(TogetherJobOperator):
         return stop
 
 
-def _flat(pushed: Any) -> Iterable[str]:
-    """The references that a task pushed, or that each of a mapped task's instances did."""
-    if pushed is None:
-        return
-    if isinstance(pushed, str):
+def _flat(pushed: Any) -> Iterator[dict[str, Any]]:
+    """The records that a task pushed, or that each of a mapped task's instances did."""
+    if isinstance(pushed, dict):
         yield pushed
         return
-    for part in pushed:
+    for part in pushed or ():
         yield from _flat(part)

@@ -11,11 +11,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
 from airflow_provider.operators.batch import TogetherBatchOperator
-from airflow_provider.operators.endpoint import TogetherEndpointOperator
+from airflow_provider.operators.endpoint import TogetherEndpointOperator, TogetherEndpointTeardownOperator
 from airflow_provider.operators.fine_tune import TogetherFineTuneOperator
 from tests.integration.airflow.conftest import SPEED
 from tests.integration.airflow.material import HARDWARE, MODEL, prompts, training, uploaded
 from tests.integration.airflow.task import Deferral, Task
+from together_flows import Together
+from together_flows.api import Operation
 from together_flows.emulator import Emulator
 from together_flows.errors import JobFailed
 from together_flows.jobs import WaitPolicy
@@ -323,3 +325,27 @@ def test_a_cancelled_batch_keeps_the_answers_it_has(emulator: Emulator, tmp_path
     with pytest.raises(AirflowFailException, match="was cancelled"):
         task.resume(deferral, event)
     assert len(output.read_text().splitlines()) == 4
+
+
+def test_a_teardown_finds_an_endpoint_whose_task_died_before_it_knew_the_answer(
+    slow: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(client: Together, operation: Operation[Any]) -> Any:
+        answer = send(client, operation)
+        if operation.name == "endpoints.create":
+            raise Death
+        return answer
+
+    send = Together.send
+    task = endpoint(retries=0)
+    monkeypatch.setattr(Together, "send", die)
+    with pytest.raises(Death):
+        task.run()
+    monkeypatch.setattr(Together, "send", send)
+    assert running(slow, "endpoint") == 1
+
+    stop = TogetherEndpointTeardownOperator(task_id="stop", setup_task_id="task")
+    context = task.context(stop)
+    context["ti"].xcom_pull = lambda *, task_ids, key: task.xcoms.get(key)
+    assert len(stop.execute(context)) == 1
+    assert running(slow, "endpoint") == 0
