@@ -20,8 +20,13 @@ _DELETE_ATTEMPTS = 10
 _DELETE_PAUSE = 2.0
 
 
-def cancel_with(operation: Callable[[str], Operation[Any]]) -> Callable[[str], Steps[None]]:
-    """Steps that end a job by one operation. A refusal is no error: the job may have ended by itself just before."""
+def cancel_with(operation: Callable[[str], Operation[Any]], *, limit: str = "") -> Callable[[str], Steps[None]]:
+    """Steps that end a job by one operation. A refusal is no error: the job may have ended by itself just before.
+
+    Args:
+        operation: makes the operation from the job's id.
+        limit: what the API cannot cancel, in a sentence for whoever reads of a refusal.
+    """
 
     def cancel(job_id: str) -> Steps[None]:
         try:
@@ -31,7 +36,8 @@ def cancel_with(operation: Callable[[str], Operation[Any]]) -> Callable[[str], S
         except ApiError as refusal:
             if refusal.retryable:
                 raise
-            yield Log(f"The API did not take the cancellation of {job_id}: {refusal}", "info")
+            words = str(refusal).rstrip(".")
+            yield Log(f"The API did not take the cancellation of {job_id}: {words}. {limit}".rstrip(), "info")
 
     return cancel
 

@@ -73,6 +73,6 @@ KIND = JobKind(
     whole_id=lambda request_id, spec: _job_id(str(spec["model"]), request_id),
     id_of=lambda row: _job_id(str(row["model"]), str(row["request_id"])),
     failure=_failure,
-    end=cancel_with(_cancel),
+    end=cancel_with(_cancel, limit="The API cancels only a job that still waits; one that runs goes on to its end."),
     manifest=_manifest,
 )

@@ -11,7 +11,15 @@ from tests.unit.jobs.specimens import SPECIMENS
 from tests.unit.jobs.surfaces import SURFACES
 from tests.unit.jobs.world import Process, Remote, RemoteJob
 from together_flows.api import Operation
-from together_flows.errors import ApiError, AuthenticationFailed, BadRequest, NotFound, ServerFailed, TogetherError
+from together_flows.errors import (
+    ApiError,
+    AuthenticationFailed,
+    BadRequest,
+    Conflict,
+    NotFound,
+    ServerFailed,
+    TogetherError,
+)
 from together_flows.jobs.ending import CONFIRM_SECONDS, end_job, look
 from together_flows.jobs.kind import kind_named
 from together_flows.jobs.model import JobState, JobStatus
@@ -83,6 +91,17 @@ def test_a_job_that_ended_by_itself_just_before_is_no_error() -> None:
     assert job.ends().state is JobState.SUCCEEDED
     assert job.asked() == 1
     assert any("did not take the cancellation" in line for line in job.log)
+
+
+def test_a_queue_job_that_runs_goes_on_and_the_log_says_why_it_was_not_cancelled() -> None:
+    job = Job("queue", "running")
+    job.answers(ends=lambda: Conflict('POST /queue/cancel: {"status":"running"} (HTTP 409)', status_code=409))
+    assert job.ends(patience=0.0).state is JobState.RUNNING
+    refusal, outcome = job.log
+    assert refusal.endswith(
+        "(HTTP 409). The API cancels only a job that still waits; one that runs goes on to its end."
+    )
+    assert "still is running" in outcome
 
 
 @pytest.mark.parametrize("name", ENDED)
