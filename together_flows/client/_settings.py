@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -14,6 +17,8 @@ from pydantic import SecretStr
 from together_flows.errors import ConfigurationInvalid
 
 __all__ = ["API_KEY_VARIABLE", "BASE_URL_VARIABLE", "DEFAULT_BASE_URL", "Settings", "printable"]
+
+log = logging.getLogger(__name__)
 
 API_KEY_VARIABLE = "TOGETHER_API_KEY"
 BASE_URL_VARIABLE = "TOGETHER_BASE_URL"
@@ -104,7 +109,26 @@ def _checked_root(given: str) -> str:
         raise ConfigurationInvalid(f"The base URL {url!r} is not an http(s) address.", mend=mend)
     if parts.query or parts.fragment:
         raise ConfigurationInvalid("The base URL carries a query or a fragment.", mend=mend)
+    if parts.scheme == "http":
+        _warn_of_plain_http(parts.hostname)
     return _VERSION_AT_THE_END.sub("", url)
+
+
+@functools.cache  # once for each host and process
+def _warn_of_plain_http(host: str) -> None:
+    """Say that the key can be read on the way. It is not refused: a gateway or an emulator may be the next machine."""
+    if not _is_this_machine(host):
+        log.warning(
+            "The API at %s is reached by plain http: whoever sits between can read the key. Give an https address.",
+            host,
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_plain(url: str) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from together_flows.client import Together
-from together_flows.client._settings import Settings
+from together_flows.client._settings import Settings, _warn_of_plain_http
 from together_flows.errors import ConfigurationInvalid
 
 KEY = "tgp_v1_0123456789abcdef"
@@ -114,3 +114,26 @@ def test_limits_must_be_positive(setting: str) -> None:
 def test_a_header_that_could_smuggle_a_second_one_is_refused() -> None:
     with pytest.raises(ConfigurationInvalid, match="X-Team"):
         Together(api_key=KEY, headers={"X-Team": "a\r\nAuthorization: b"})
+
+
+@pytest.mark.parametrize("host", ["gateway.example", "10.1.2.3", "localhost.example", "127.0.0.1.example"])
+def test_plain_http_to_another_machine_is_warned_of_once(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    _warn_of_plain_http.cache_clear()
+    for _ in range(2):
+        Settings.resolve("key-123456", f"http://{host}/v1")
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert host in record.getMessage()
+    assert "key-123456" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://gateway.example", "http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:1", "http://127.9.9.9"],
+)
+def test_https_and_this_machine_are_not_warned_of(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    _warn_of_plain_http.cache_clear()
+    Settings.resolve("key-123456", url)
+
+    assert caplog.records == []
