@@ -24,7 +24,7 @@ __all__ = ["CONTRACT", "EXAMPLES", "Sender", "operations_seen", "walk"]
 CONTRACT = frozenset(name for name, entry in OPERATIONS.items() if entry.in_contract)
 
 #: Emulator seconds in a second: jobs are over at once, or go on for as long as a test lasts.
-_FAST, _SLOW = 50_000, 1
+_FAST, _SLOW = 1_200, 1
 
 _CHAT = "Qwen/Qwen3-8B"
 _TUNED = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"

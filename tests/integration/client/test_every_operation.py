@@ -108,7 +108,7 @@ def test_every_operation_of_the_contract_goes_through_the_client(
     seen: set[str] = set()
     monkeypatch.setattr(together_flows, "Together", made)
     monkeypatch.chdir(tmp_path)
-    with Emulator(speed=7200) as emulator, instant_retries():
+    with Emulator(speed=600) as emulator, instant_retries():
         monkeypatch.setenv("TOGETHER_API_KEY", emulator.api_key)
         monkeypatch.setenv("TOGETHER_BASE_URL", emulator.url)
         for page in PAGES:
