@@ -25,7 +25,7 @@ REFERENCE = sorted(f"reference/{path.name}" for path in DOCS.glob("reference/*.m
 
 @pytest.fixture(scope="module")
 def running_emulator() -> Iterator[Emulator]:
-    with Emulator(speed=7200) as emulator:
+    with Emulator(speed=600) as emulator:
         yield emulator
 
 
