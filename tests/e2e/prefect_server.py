@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from tests.e2e.processes import Process, clean_environment, eventually, free_port
+from tests.e2e.processes import ROOT, Process, clean_environment, eventually, free_port
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
@@ -32,6 +32,7 @@ class PrefectServer:
             PREFECT_HOME=str(home),
             PREFECT_API_URL=self.url,
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            PREFECT_SERVER_DATABASE_TIMEOUT="60",  # seconds that a writer waits for the others, on a busy machine
             PREFECT_UI_API_URL=self.url,
             DO_NOT_TRACK="1",
             **(env or {}),
@@ -59,12 +60,34 @@ class PrefectServer:
 
     def serve(self, module: str, *arguments: str) -> Process:
         """Start a process that serves deployments: `python -m module arguments`."""
-        return self._process(f"serve-{module}", " ".join(["python", "-m", module, *arguments])).start()
+        return self._process(
+            "-".join(["serve", module, *arguments]), " ".join(["python", "-m", module, *arguments])
+        ).start()
+
+    def work(self, pool: str) -> Process:
+        """Start a worker that runs each flow run of a pool as a process."""
+        command = f"python -m prefect worker start --type process --pool {pool} --name {pool}"
+        return self._process(f"worker-{pool}", command).start()
+
+    def deploy_to_pool(self, like: str, pool: str) -> None:
+        """Deploy a flow to a work pool, under the pool's name, that is served already as `flow/deployment`."""
+        served = self._deployment(like)
+        kept = {name: served[name] for name in ("flow_id", "entrypoint", "parameter_openapi_schema")}
+        directory = {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+        self.rest.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
+        body = {**kept, "name": pool, "work_pool_name": pool, "pull_steps": [directory]}
+        self.rest.post("/deployments/", json=body).raise_for_status()
+
+    def _deployment(self, name: str) -> dict[str, Any]:
+        path = f"/deployments/name/{name}"
+        found: dict[str, Any] = eventually(
+            lambda: self.rest.get(path).raise_for_status().json(), within=300, what=f"deployment {name}"
+        )
+        return found
 
     def run(self, deployment: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Start a run of a deployment named `flow/deployment`, and answer with its id."""
-        path = f"/deployments/name/{deployment}"
-        found = eventually(lambda: self.rest.get(path).raise_for_status().json(), within=120, what=deployment)
+        found = self._deployment(deployment)
         answer = self.rest.post(
             f"/deployments/{found['id']}/create_flow_run", json={"parameters": dict(parameters or {})}
         )

@@ -91,6 +91,10 @@ class Process:
             return
         self._popen.wait(timeout=60)
 
+    def send_signal(self, with_signal: signal.Signals) -> None:
+        """Send a signal to the first process alone; what it has started hears nothing."""
+        os.kill(self.pid, with_signal)
+
     def ask_to_end(self) -> None:
         """Tell the group to end, without waiting for it."""
         if self._popen is not None:

@@ -25,12 +25,14 @@ class Account:
     Attributes:
         emulator: the emulator's process.
         connection: id of the account's Airflow connection.
+        block: name of its Prefect credentials block.
         files: ids of the files that every scenario may use: `training_file` and `heldout_file`.
     """
 
     def __init__(self, number: int, emulator: EmulatorProcess, datasets: Datasets) -> None:
         self.emulator = emulator
         self.connection = f"together_{number}"
+        self.block = f"together-{number}"
         self._datasets = datasets
         self.files: dict[str, str] = {}
 
@@ -48,6 +50,10 @@ class Account:
     @property
     def airflow_connection(self) -> dict[str, Any]:
         return {"conn_type": "together", "password": self.emulator.api_key, "host": self.emulator.url}
+
+    @property
+    def credentials_block(self) -> dict[str, str]:
+        return {"api_key": self.emulator.api_key, "base_url": self.emulator.url}
 
     def paid(self, kind: str) -> int:
         """Creations of this kind that took effect. Files count from those that the scenario itself uploads."""

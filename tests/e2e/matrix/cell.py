@@ -26,6 +26,15 @@ class Counted:
     def holds(self) -> bool:
         return self.paid == self.wanted and not self.orphaned and not self.wrongly_cancelled
 
+    def __add__(self, other: Counted) -> Counted:
+        """Both together, where a scenario has jobs of two kinds."""
+        return Counted(
+            wanted=self.wanted + other.wanted,
+            paid=self.paid + other.paid,
+            orphaned=self.orphaned + other.orphaned,
+            wrongly_cancelled=self.wrongly_cancelled + other.wrongly_cancelled,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

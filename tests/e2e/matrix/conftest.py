@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tests.e2e.airflow_cluster import AirflowCluster, airflow_cluster
 from tests.e2e.matrix.accounts import Accounts
 from tests.e2e.matrix.cell import Cell, table
 from tests.e2e.matrix.play import Performance, Record, Scenario
+from tests.e2e.matrix.runs import EVERYBODY
+from tests.e2e.prefect_server import PrefectServer, prefect_server
 
 _SCENARIOS_AT_ONCE = 8
 _CELLS = pytest.StashKey[list[Cell]]()
@@ -79,5 +82,32 @@ def in_airflow(
 ) -> Iterator[Performance[AirflowCluster]]:
     """The module's scenarios, played side by side in the one Airflow."""
     performance = Performance(airflow, accounts, tmp_path_factory.mktemp("scenarios"), chosen_scenarios(request))
+    yield performance
+    performance.close()
+
+
+def runner_environment(accounts: Accounts) -> dict[str, str]:
+    """What a process is told that serves the matrix' flows."""
+    blocks = {account.block: account.credentials_block for account in accounts.all}
+    return {"MATRIX_ACCOUNTS": json.dumps(blocks), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+
+
+@pytest.fixture(scope="session")
+def prefect(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One Prefect for all rows; it knows every account by a credentials block of its own."""
+    with prefect_server(tmp_path_factory.mktemp("prefect"), env=runner_environment(accounts)) as server:
+        server.serve("tests.e2e.matrix.flows.serve", EVERYBODY)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def in_prefect(
+    request: pytest.FixtureRequest,
+    prefect: PrefectServer,
+    accounts: Accounts,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Performance[PrefectServer]]:
+    """The module's scenarios, played side by side in the one Prefect."""
+    performance = Performance(prefect, accounts, tmp_path_factory.mktemp("scenarios"), chosen_scenarios(request))
     yield performance
     performance.close()

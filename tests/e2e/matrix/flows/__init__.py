@@ -1,0 +1,1 @@
+"""The Prefect flows that the matrix plays, and the process that serves them."""

@@ -1,0 +1,89 @@
+"""Row 1: the flow's process dies at every point of a job's life, and the run that is run again finds the job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from tests.e2e.matrix.cell import Counted
+from tests.e2e.matrix.jobs import OPERATIONS, POINTS
+from tests.e2e.matrix.play import Performance, Record, Scenario, Stage
+from tests.e2e.matrix.runs import Run
+from tests.e2e.matrix.test_row1_airflow import CREATIONS
+from tests.e2e.prefect_server import PrefectServer
+
+pytestmark = pytest.mark.e2e
+
+KINDS = ("fine_tune", "batch", "endpoint")
+POINTS_IN_A_SUBFLOW = ("answer read, id not stored", "while waiting")
+#: Deaths before an endpoint is there.
+NOTHING_PAID = ("before the intent is stored", "after the intent, before the request")
+
+
+def killed_at(cases: Sequence[str], way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """One run, killed at each point in turn and run again each time."""
+    create, read = OPERATIONS[kind]
+    points = [POINTS[case].format(create=create, read=read) for case in cases]
+    run = Run.start(stage, way, kind, die_at=points)
+    for attempt in range(1, len(points) + 1):
+        run.pid(attempt)
+        run.expect("CRASHED")
+        run.run_again()
+    run.pid(len(points) + 1)
+    run.expect("COMPLETED")
+    return counted(run, kind, lost=len([case for case in cases if case not in NOTHING_PAID]))
+
+
+def killed_while_the_answer_is_on_its_way(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    method, path = CREATIONS[kind]
+    stage.account.emulator.fault(method=method, path=path, linger=90)
+    run = Run.start(stage, "awaited", kind)
+    stage.account.wait_for_paid(kind)
+    run.kill()
+    run.expect("CRASHED")
+    run.run_again()
+    run.pid(2)
+    run.expect("COMPLETED")
+    return counted(run, kind, lost=1)
+
+
+def counted(run: Run, kind: str, *, lost: int) -> Counted:
+    """One job, whose result the run has. But Prefect never retries a crash, so each `lost` endpoint was ended by it."""
+    account = run.stage.account
+    wanted = lost + 1 if kind == "endpoint" else 1
+    count = account.count(kind, wanted=wanted, ended=wanted if kind == "endpoint" else 0)
+    assert run.job_ids() <= set(account.job_ids(kind)), f"{run.result()} is of none of {account.job_ids(kind)}"
+    return count
+
+
+def scenarios(kind: str) -> list[Scenario[PrefectServer]]:
+    points, unread = (
+        f"killed at {len(POINTS)} points, run again",
+        "killed when the request was sent, the answer not read",
+    )
+    return [
+        Scenario("1", "Prefect", kind, points, partial(killed_at, tuple(POINTS), "awaited", kind)),
+        Scenario("1", "Prefect", kind, unread, partial(killed_while_the_answer_is_on_its_way, kind)),
+    ]
+
+
+IN_A_SUBFLOW = partial(killed_at, POINTS_IN_A_SUBFLOW, "nested", "fine_tune")
+SCENARIOS = [
+    *(scenario for kind in KINDS for scenario in scenarios(kind)),
+    Scenario(
+        "1",
+        "Prefect",
+        "fine_tune",
+        "killed in a subflow, run again",
+        partial(killed_at, POINTS_IN_A_SUBFLOW, "nested", "fine_tune"),
+    ),
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_a_killed_flow_run_pays_for_one_job(
+    scenario: Scenario[PrefectServer], in_prefect: Performance[PrefectServer], record_cell: Record
+) -> None:
+    record_cell(in_prefect.cell(scenario))
