@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from together_flows.jobs.census import Census, census, looked_up, still_runs
 from together_flows.jobs.claim import Claim, ClaimSource, Standing, is_lost, is_over
-from together_flows.jobs.ending import end_job
-from together_flows.jobs.kind import kind_named
+from together_flows.jobs.ending import end_job, look
+from together_flows.jobs.kind import JobKind, kind_named
 from together_flows.jobs.model import JobReference, JobStatus
-from together_flows.jobs.record import Phase
+from together_flows.jobs.record import JobRecord
 from together_flows.jobs.steps import Logger, Steps, run
 from together_flows.jobs.submission import abandonment
 from together_flows.jobs.sweep_report import Ended, SweepReport
@@ -162,5 +162,10 @@ def _ending_of(finding: Finding) -> Steps[JobStatus | None]:
     claim = finding.claim
     if claim is None or claim.record.id not in (None, job_id):  # the record is of another job: this one is a double
         return end_job(kind, job_id)
-    record = claim.record if claim.record.id else claim.record.advanced(Phase.SUBMITTED, id=job_id)
-    return abandonment(kind, record)
+    return _abandoned(kind, claim.record, job_id)
+
+
+def _abandoned(kind: JobKind, record: JobRecord, job_id: str) -> Steps[JobStatus | None]:
+    """The same for the job of a record. Where the record has been taken over meanwhile, its job is as it was."""
+    last = yield from abandonment(kind, record)
+    return last or (yield from look(kind, job_id))
