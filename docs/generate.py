@@ -16,15 +16,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, BinaryIO, Literal, Union, get_args, get_origin
-
-from pydantic import SecretStr
 
 from docs.reach import CREATES, KIND_OF, clients, ends, is_emulated, operator, some_id, task, verbs
 from together_flows.api import GROUPS, OPERATIONS, Entry
+from together_flows.api.spelling import answer_type, parameter_type
 from together_flows.jobs import KINDS, JobKind, kind_named
 
 __all__ = ["cells_of", "main", "pages"]
@@ -46,6 +42,11 @@ _FOUND_BY = {
     "shared_volume": "the marker at the end of its name",
     "rl_operation": "the marker as idempotency key: a repetition answers with the first",
 }
+
+_COLUMNS = (
+    *("operation", "request", "what it does", "sync/async", "answer", "repeatable"),
+    *("Airflow", "Prefect", "emulator", "job"),
+)
 
 
 def pages() -> dict[Path, str]:
@@ -98,8 +99,8 @@ def _operations_page() -> str:
         "- *emulator*: whether the [emulator](emulator.md) serves it.",
         "- *job*: the [job kind](jobs.md) whose work it begins.",
         "",
-        "| operation | request | what it does | sync/async | answer | repeatable | Airflow | Prefect | emulator | job |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        _row(*_COLUMNS),
+        "|---" * len(_COLUMNS) + "|",
     ]
     lines += [_operation_row(entry) for entry in OPERATIONS.values()]
     lines += ["", _count()]
@@ -167,7 +168,7 @@ def _group_page(group: str) -> str:
 
 def _operation_section(entry: Entry, example: str) -> Iterator[str]:
     documented = _Documented.of(entry)
-    facts = [f"`{entry.method} /{entry.version}{entry.path}`", f"answers `{_answer_type(entry)}`"]
+    facts = [f"`{entry.method} /{entry.version}{entry.path}`", f"answers `{answer_type(entry)}`"]
     facts += [", ".join(f"`client.{verb}`" for verb in verbs(entry)), f"repeatable: {_repeatable(entry)}"]
     if kind := KIND_OF.get(entry.name):
         facts.append(f"begins a job of the kind [`{kind}`](../jobs.md)")
@@ -190,61 +191,7 @@ def _operation_section(entry: Entry, example: str) -> Iterator[str]:
 def _parameter_line(entry: Entry, parameter: inspect.Parameter, text: str) -> str:
     needed = ", required" if parameter.default is inspect.Parameter.empty else ""
     told = f": {text}" if text else ""
-    return f"- `{parameter.name}` (`{_plain_type(entry, parameter)}`{needed}){told}"
-
-
-def _answer_type(entry: Entry) -> str:
-    return _without_metadata(str(inspect.signature(inspect.unwrap(entry.function)).return_annotation))
-
-
-class _WithoutMetadata(ast.NodeTransformer):
-    """`Annotated[T, …]` and our own wrappers, as the type that a caller gives.
-
-    Args:
-        names: what the names in an annotation stand for.
-    """
-
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        self.names = names
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        value = self.names.get(node.id)
-        plain = None if value is None or isinstance(value, type) else _spelt_out(value)
-        return ast.parse(plain, mode="eval").body if plain else node
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        self.generic_visit(node)
-        name = node.value.id if isinstance(node.value, ast.Name) else ""
-        if name == "Annotated":
-            assert isinstance(node.slice, ast.Tuple)
-            return node.slice.elts[0]
-        return node.slice if name == "Nested" else node
-
-
-def _plain_type(entry: Entry, parameter: inspect.Parameter) -> str:
-    return _without_metadata(str(parameter.annotation), inspect.unwrap(entry.function).__globals__)
-
-
-def _without_metadata(annotation: str, names: Mapping[str, Any] = MappingProxyType({})) -> str:
-    tree = _WithoutMetadata(names).visit(ast.parse(annotation, mode="eval"))
-    return ast.unparse(tree).replace(" | None", "").replace("'", '"')
-
-
-def _spelt_out(alias: Any) -> str | None:
-    """What a name of ours for plain values allows, such as `int` for a count; nothing if it stands for models."""
-    if alias in _PLAIN:
-        return str(alias.__name__)
-    if get_origin(alias) is Annotated:
-        return _spelt_out(get_args(alias)[0])
-    if get_origin(alias) is Literal:
-        return f"Literal[{', '.join(map(repr, get_args(alias)))}]"
-    if get_origin(alias) in (Union, UnionType):
-        branches = [_spelt_out(branch) for branch in get_args(alias) if branch is not NoneType]
-        return " | ".join(filter(None, branches)) if all(branches) else None
-    return None
-
-
-_PLAIN = {str, int, float, bool, bytes, datetime, Path, BinaryIO, SecretStr}
+    return f"- `{parameter.name}` (`{parameter_type(entry, parameter.name)}`{needed}){told}"
 
 
 @dataclass(frozen=True)

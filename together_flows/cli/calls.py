@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from together_flows import Together
 from together_flows.api import GROUPS, OPERATIONS, Entry, Operation, Reply
 from together_flows.api._operation import Place, Wire
+from together_flows.api.spelling import parameter_type
 from together_flows.cli.console import print_json, print_line
 from together_flows.errors import ArgumentInvalid
 from together_flows.inference import check_session_input, converse
@@ -59,7 +60,7 @@ def explain_operation(name: str, *, as_json: bool) -> None:
         print_line("\nParameters:")
         for parameter in entry.parameters.values():
             needed = " (required)" if parameter.default is inspect.Parameter.empty else ""
-            print_line(f"    {parameter.name}: {parameter.annotation}{needed}")
+            print_line(f"    {parameter.name}: {parameter_type(entry, parameter.name)}{needed}")
 
 
 def send_operation(
@@ -177,7 +178,7 @@ def _described(entry: Entry) -> dict[str, Any]:
         "summary": entry.summary,
         "parameters": {
             parameter.name: {
-                "type": str(parameter.annotation),
+                "type": parameter_type(entry, parameter.name),
                 "required": parameter.default is inspect.Parameter.empty,
             }
             for parameter in entry.parameters.values()
