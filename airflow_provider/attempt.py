@@ -172,6 +172,8 @@ class JobAttempt:
             status = self._run(look(self.kind, record.reference.id), key)
             if status is None or status.state is JobState.CANCELLED:
                 self._submitting(submission(self.kind, spec, replace(policy, replace=True)), key)
+            else:  # it may have been told to end, and be on its way there
+                self.store.save(key, replace(record, adopted_at=time.time()))
 
     @property
     def _has_following_round(self) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["state_in_airflow"]
+__all__ = ["ABOUT_TO_RUN", "state_in_airflow"]
+
+#: States of a task that has been cleared, from the moment of the clear to its new attempt.
+ABOUT_TO_RUN = ("none", "scheduled", "queued", "running", "up_for_retry", "restarting")
 
 
 def state_in_airflow(get_task_states: Callable[..., Mapping[str, Mapping[str, Any]]], task: Any) -> str:

@@ -21,6 +21,7 @@ from airflow_provider.hidden import HidingOperator, revealed
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.interruption import Interruption, TaskKilled
 from airflow_provider.links.together import TogetherJobLink
+from airflow_provider.task_state import ABOUT_TO_RUN
 from airflow_provider.triggers.job import TogetherJobTrigger
 from together_flows.errors import ArgumentInvalid, TogetherError
 
@@ -323,6 +324,9 @@ class TogetherJobOperator(HidingOperator):
         state = attempt.state_in_airflow()
         jobs = ", ".join(str(reference) for reference in attempt.all_references) or "no job"
         if state not in ("running", "unknown"):
+            if self.on_clear == "reattach" and state in ABOUT_TO_RUN:
+                self.log.info("%s: left alone, because the cleared task adopts it.", jobs)
+                raise AirflowFailException(f"The task was cleared, and its new attempt adopts its work: {jobs}.")
             self.log.warning("A person stopped or cleared this task (it is %s). To end: %s.", state, jobs)
             attempt.end_at_once()
             stopped = TogetherError(f"The task was stopped by a person, and so its work was ended: {jobs}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider.task_state import state_in_airflow
+from airflow_provider.task_state import ABOUT_TO_RUN, state_in_airflow
 from together_flows.errors import JobFailed, TogetherError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _EVENTS_EVERY = 5.0
 _KILL_PATIENCE, _KILL_SECONDS = 15.0, 25.0
 #: Work of `on_kill` that is under way; asyncio itself holds its tasks only weakly.
 _ENDING: set[asyncio.Task[None]] = set()
-#: States of a task that has been cleared, from the moment of the clear to its new attempt.
-_ABOUT_TO_RUN = ("none", "scheduled", "queued", "running", "up_for_retry", "restarting")
 #: States in which the task may have been resumed with the job's result, instead of being cleared.
 _PERHAPS_RESUMED = ("scheduled", "queued", "running", "success")
 
@@ -231,7 +229,7 @@ class TogetherJobTrigger(_Watching):
             # that one has itself decided about this job.
             self._tell(f"{reference} is left alone: the task waits on, elsewhere.", "info")
             return False
-        if state in _ABOUT_TO_RUN and self.on_clear == "reattach":
+        if state in ABOUT_TO_RUN and self.on_clear == "reattach":
             self._tell(f"{reference} is left alone: the cleared task adopts it.", "info")
             return False
         if state in _PERHAPS_RESUMED:

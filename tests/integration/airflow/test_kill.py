@@ -218,6 +218,17 @@ def test_a_person_who_stops_a_task_that_waits_in_a_worker_ends_its_job(
     assert running(slow) == 0
 
 
+def test_a_running_task_that_is_cleared_to_reattach_keeps_its_job(fine_tune: Make, slow: Emulator) -> None:
+    task = fine_tune(deferrable=False, on_clear="reattach")
+    task.states.state = "restarting"
+    with pytest.raises(AirflowFailException, match="its new attempt adopts its work"):
+        run_until_killed(task, lambda: running(slow) == 1)
+    task.make = fine_tune(on_clear="reattach").make
+    task.clear_while_running()
+    assert task.run().trigger_kwargs["references"] == task.xcoms["together_jobs"]
+    assert (slow.counts()["created"]["fine_tune"], running(slow)) == (1, 1)
+
+
 def test_an_eviction_leaves_the_job_and_the_retry_adopts_it(fine_tune: Make, slow: Emulator) -> None:
     task = fine_tune(deferrable=False)
     task.states.state = "running"

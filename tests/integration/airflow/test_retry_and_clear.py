@@ -195,6 +195,19 @@ def test_a_clear_of_a_running_task_replaces_the_job_that_its_kill_has_ended(slow
     assert (created(slow), running(slow)) == (2, 1)
 
 
+def test_a_clear_of_a_running_task_replaces_the_job_that_its_kill_is_still_ending(slow: Emulator, file_id: str) -> None:
+    task = fine_tune(file_id)
+    first = task.run()
+    slow.force("fine_tune", job_of(first), "cancel_requested")
+    task.clear_while_running()
+    adopted = task.run()
+    slow.force("fine_tune", job_of(first), "cancelled")
+    again = task.resume(adopted, adopted.event())
+    assert isinstance(again, Deferral)
+    assert job_of(again) != job_of(first)
+    assert (created(slow), running(slow)) == (2, 1)
+
+
 def test_a_job_that_the_late_kill_of_a_clear_has_hit_is_submitted_again(slow: Emulator, file_id: str) -> None:
     task = fine_tune(file_id, on_clear="reattach")
     task.run()
