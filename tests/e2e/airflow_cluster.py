@@ -64,6 +64,8 @@ class AirflowCluster:
             AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT=str(free_port()),
             AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="3",
             AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="2",
+            AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC="2",
+            AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD="10",
             AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL="5",
             AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
             **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()},
@@ -169,6 +171,17 @@ class AirflowCluster:
             "reset_dag_runs": True,
         }
         self.rest.post(f"/dags/{dag_id}/clearTaskInstances", json=body).raise_for_status()
+
+    def clear_run(self, dag_id: str, run_id: str) -> None:
+        """Clear all tasks of a run."""
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/clear"
+        self.rest.post(path, json={"dry_run": False, "only_failed": False}).raise_for_status()
+
+    def mark_run(self, dag_id: str, run_id: str, state: str) -> None:
+        self.rest.patch(f"/dags/{dag_id}/dagRuns/{quote(run_id)}", json={"state": state}).raise_for_status()
+
+    def delete_run(self, dag_id: str, run_id: str) -> None:
+        self.rest.delete(f"/dags/{dag_id}/dagRuns/{quote(run_id)}").raise_for_status()
 
     def mark(self, dag_id: str, run_id: str, task: str, state: str) -> None:
         path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task}"
