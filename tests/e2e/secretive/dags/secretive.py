@@ -6,6 +6,7 @@ The names of the variables tell Airflow nothing: it does not hide them by their 
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param
@@ -84,7 +85,8 @@ def operation(task_id: str, called: str, **arguments: Any) -> Any:
 with DAG(
     "secretive",
     schedule=None,
-    default_args={"retries": 0},
+    # What is refused is not retried; what Airflow's SQLite could not start at once, is.
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=1)},
     params={name: Param("", type="string") for name in ("training_file", "heldout_file")},
 ) as dag:
     # What does its work.
