@@ -58,6 +58,7 @@ class AirflowCluster:
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=str(self.port),
             AIRFLOW__API__BASE_URL=self.url,
+            AIRFLOW__API__MAXIMUM_PAGE_LIMIT="500",
             AIRFLOW__API__SECRET_KEY="a secret of the tests",
             AIRFLOW__API_AUTH__JWT_SECRET="another secret of the tests, long enough for a signature of 512 bits, yes",
             AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(free_port()),
@@ -189,8 +190,11 @@ class AirflowCluster:
         self.rest.patch(path, json={"new_state": state}).raise_for_status()
 
     def xcom(self, dag_id: str, run_id: str, task: str, key: str = "return_value") -> Any:
-        path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task}/xcomEntries/{key}"
-        value = self.rest.get(path, params={"deserialize": True}).raise_for_status().json()["value"]
+        """What a task has pushed; a mapped one is named as in `tasks`."""
+        task_id, _, index = task.rstrip("]").partition("[")
+        path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
+        query = {"deserialize": True, "map_index": int(index or -1)}
+        value = self.rest.get(path, params=query).raise_for_status().json()["value"]
         return json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value
 
     def task_log(self, task: str) -> str:
