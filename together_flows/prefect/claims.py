@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -14,12 +15,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from together_flows.jobs.claim import Claim, Standing
 from together_flows.prefect.identity import Owner
+from together_flows.prefect.interruption import was_evicted
 from together_flows.prefect.labels import Label, labels_in
 from together_flows.prefect.records import FlowRunStore
 
@@ -111,8 +113,12 @@ class PrefectClaims:
     def _end_of(self, flow_run: FlowRun) -> StateType | None:
         """The state in which a run has ended, or is taken to have ended; `None` while it may be alive."""
         state = flow_run.state
-        if state is None or state.is_final():
-            return state.type if state else None
+        if state is None:
+            return None
+        if state.is_final():
+            return _ended_as(state)
+        if (around := _run_around(flow_run)) is not None:  # a killed process leaves its subflows "running"
+            return self._end_of(around)
         age = datetime.now(UTC) - state.timestamp
         if state.type is StateType.CANCELLING and age > self.cancelling_for:
             return StateType.CANCELLED
@@ -131,6 +137,23 @@ class PrefectClaims:
                 if flow_run.id not in seen and labels_in(flow_run.labels):
                     seen.add(flow_run.id)
                     yield flow_run
+
+
+def _run_around(flow_run: FlowRun) -> FlowRun | None:
+    """The run whose process runs this one as a subflow; `None` for one with a process of its own."""
+    if flow_run.parent_task_run_id is None or flow_run.deployment_id is not None:
+        return None
+    with get_client(sync_client=True) as client:
+        try:
+            parent = client.read_task_run(flow_run.parent_task_run_id).flow_run_id
+            return client.read_flow_run(parent) if parent else None
+        except ObjectNotFound:
+            return None
+
+
+def _ended_as(state: State[Any]) -> StateType:
+    """A run that only its runner's own end has cancelled counts as crashed: whoever runs it again wants its jobs."""
+    return StateType.CRASHED if state.type is StateType.CANCELLED and was_evicted(state) else state.type
 
 
 def _pages(chosen: FlowRunFilter) -> Iterator[FlowRun]:

@@ -21,7 +21,8 @@ from together_flows.jobs.steps import Logger
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import credentials_of
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.labels import Label, labels_of
+from together_flows.prefect.interruption import was_evicted
+from together_flows.prefect.labels import Label, labels_of, with_subflows
 from together_flows.prefect.records import FlowRunStore, is_over
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_labelled_job", "job_hooks", "together_flow"]
@@ -41,8 +42,14 @@ class JobHooks(TypedDict):
 
 
 def end_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """End all remote jobs that a flow run has submitted: for `on_cancellation`."""
-    _end(flow, flow_run, lambda label: True)
+    """End all remote jobs that a flow run and its subflows have submitted: for `on_cancellation`.
+
+    A runner that is told to stop cancels its runs, too. Nobody has asked for that, so it is treated as a crash.
+    """
+    if was_evicted(state):
+        end_billing_jobs(flow, flow_run, state)
+    else:
+        _end(flow, flow_run, lambda label: True)
 
 
 def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -59,23 +66,25 @@ def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[Label], bool
     def log(message: str, level: str) -> None:
         getattr(logger, level, logger.info)(message)
 
-    def end(label: Label) -> None:
+    def end(flow_run_id: UUID, label: Label) -> None:
         try:
-            end_labelled_job(flow_run.id, label, log)
+            end_labelled_job(flow_run_id, label, log)
         except Exception as error:  # one job that cannot be ended must not keep the others running
             log(f"{label.record.kind}:{label.record.id} could not be ended: {error}", "error")
 
     alive = [
-        label
-        for label in labels_of(flow_run.id)  # afresh: the flow run that a hook is given was read before its labels
+        (flow_run_id, label)
+        for flow_run_id in with_subflows(flow_run.id)  # nobody calls the hooks of a subflow whose process was killed
+        for label in labels_of(flow_run_id)  # afresh: the flow run that a hook is given was read before its labels
         if not label.taken and not is_over(label.record)
     ]
-    for label in alive:
+    for _, label in alive:
         if not chosen(label):
             log(f"{label.record.kind}:{label.record.id} is left running; a re-run of the run adopts it.", "warning")
     with ThreadPoolExecutor(_ENDED_AT_ONCE) as threads:
-        for label in filter(chosen, alive):
-            threads.submit(copy_context().run, end, label)
+        for flow_run_id, label in alive:
+            if chosen(label):
+                threads.submit(copy_context().run, end, flow_run_id, label)
 
 
 def end_labelled_job(flow_run_id: UUID, label: Label, log: Logger) -> JobStatus | None:

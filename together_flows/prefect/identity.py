@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import TypeVar
 from uuid import UUID, uuid4
 
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext, TaskRunContext
 
-__all__ = ["Owner", "owner_of_this_call", "retries_left"]
+__all__ = ["Owner", "owner_of_this_call", "retries_left", "time_is_up"]
+
+C = TypeVar("C", TaskRunContext, FlowRunContext)
 
 _FLOW = "flow"
 
@@ -50,13 +57,40 @@ def retries_left() -> bool:
     return context is not None and context.task_run.run_count <= context.task.retries
 
 
+def time_is_up() -> bool:
+    """Whether the `timeout_seconds` of the present task or flow has passed, or of one around it.
+
+    Prefect interrupts the code then by the same exception as for any other reason, so only the clock tells.
+    """
+    now = datetime.now(UTC)
+    return any(
+        limit is not None and state is not None and now - state.timestamp >= timedelta(seconds=limit)
+        for limit, state in _limits()
+    )
+
+
+def _limits() -> Iterator[tuple[float | None, State | None]]:
+    """The time limits around this call, each with the state that began with it."""
+    for task_context in _with_outer(TaskRunContext.get()):
+        yield task_context.task.timeout_seconds, task_context.task_run.state
+    for flow_context in _with_outer(FlowRunContext.get()):
+        if flow_context.flow is not None and flow_context.flow_run is not None:
+            yield flow_context.flow.timeout_seconds, flow_context.flow_run.state
+
+
+def _with_outer(context: C | None) -> Iterator[C]:
+    """A context and those of its kind around it. Prefect keeps what a context has replaced in its token."""
+    while context is not None:
+        yield context
+        outer = getattr(context._token, "old_value", None)
+        context = outer if isinstance(outer, type(context)) else None
+
+
 def _outermost(context: TaskRunContext) -> TaskRunContext:
     """The task run that was called by the flow itself, when tasks call tasks.
 
     A retry of a task runs the tasks inside it anew, under new ids. Only the outermost id lasts, so only it can name an
-    intention. Prefect keeps what a context has replaced in the token by which it is restored.
+    intention.
     """
-    outer = getattr(context._token, "old_value", None)
-    if isinstance(outer, TaskRunContext) and outer.task_run.flow_run_id == context.task_run.flow_run_id:
-        return _outermost(outer)
-    return context
+    flow_run_id = context.task_run.flow_run_id
+    return list(takewhile(lambda outer: outer.task_run.flow_run_id == flow_run_id, _with_outer(context)))[-1]

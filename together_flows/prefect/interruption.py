@@ -1,18 +1,19 @@
 """What becomes of a job when the task that wants it is interrupted: by a person, or by a machine.
 
-A cancelled flow run is not wanted any more, so its jobs end. Anything else that stops a process, such as an eviction or
-a deploy, leaves the run wanted: work that ends by itself goes on, and a re-run of the flow run adopts it. What bills
-until it is stopped is ended, because Prefect does not retry a run that has crashed.
+A flow run that a person has cancelled or marked failed is not wanted any more, and one whose time is up neither, so its
+jobs end. Anything else that stops a process, such as an eviction or a deploy, leaves the run wanted: work that ends by
+itself goes on, and a re-run of the flow run adopts it. What bills until it is stopped is ended, because Prefect retries
+no run that has crashed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
 import anyio
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 
 from together_flows.client import AsyncTogether
 from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named
@@ -20,11 +21,11 @@ from together_flows.jobs.last_words import last_words
 from together_flows.jobs.steps import Load, Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
-from together_flows.prefect.identity import Owner
+from together_flows.prefect.identity import Owner, time_is_up
 from together_flows.prefect.records import is_over, labels_by_job, store_of
 from together_flows.prefect.view import run_logger
 
-__all__ = ["Kept", "asettle", "is_wanted", "kept_for", "kept_under", "settle", "settlement"]
+__all__ = ["UNWANTED", "Kept", "asettle", "is_wanted", "kept_for", "kept_under", "settle", "settlement", "was_evicted"]
 
 #: Job records, each with its store and its key there.
 Kept = list[tuple[JobRecord, JobStore, str]]
@@ -36,7 +37,11 @@ _PATIENCE = 10.0
 _LONGEST = 25.0
 
 _NOT_HERE = "A job of this task could not be ended here; the flow's hooks try again. {error}"
-_UNWANTED = (StateType.CANCELLING, StateType.CANCELLED)
+#: States in which a flow run is not wanted, although its process lives: the engine itself sets "failed" only when
+#: nothing of the run is waiting any more, so that here a person has set it.
+UNWANTED = (StateType.CANCELLING, StateType.CANCELLED, StateType.FAILED)
+#: What a runner says that cancels its runs because it was told to stop itself, as at a deploy.
+_EVICTION = "Runner is shutting down"
 
 
 def settlement(record: JobRecord, *, wanted: bool | None, base_url: str = "") -> Steps[None]:
@@ -70,7 +75,7 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
     log, base_url = run_logger(), account.get_base_url()
     try:
         kept = found()
-        wanted = is_wanted(owner.flow_run_id) if kept else None
+        wanted = _is_wanted_still(owner.flow_run_id) if kept else None
         with account.get_client() as client:
             for record, store, key in kept:
                 try:  # one that cannot be ended must not keep the others from it
@@ -100,7 +105,7 @@ async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[]
     with anyio.move_on_after(_LONGEST, shield=True):
         try:
             kept = await anyio.to_thread.run_sync(found)
-            wanted = await anyio.to_thread.run_sync(is_wanted, owner.flow_run_id) if kept else None
+            wanted = await anyio.to_thread.run_sync(_is_wanted_still, owner.flow_run_id) if kept else None
             async with account.get_async_client() as client, anyio.create_task_group() as group:
                 for record, store, key in kept:
                     steps = settlement(record, wanted=wanted, base_url=base_url)
@@ -122,8 +127,19 @@ def kept_for(references: Iterable[JobReference], owner: Owner, block: str) -> Ke
     return [(label.record, store, label.key) for label in own]
 
 
-def is_wanted(flow_run_id: UUID | None) -> bool | None:
-    """Whether nobody has cancelled the flow run, by what the server says now; `None` if it does not say.
+def was_evicted(state: State) -> bool:
+    """Whether a flow run was cancelled by nobody but a runner that is stopped itself, so that it is still wanted."""
+    return (state.message or "").startswith(_EVICTION)
+
+
+def _is_wanted_still(flow_run_id: UUID | None) -> bool | None:
+    return False if time_is_up() else is_wanted(flow_run_id)
+
+
+def is_wanted(flow_run_id: UUID | None, *, unwanted: Collection[StateType] = UNWANTED) -> bool | None:
+    """Whether nobody has cancelled the flow run or marked it failed, by what the server says now.
+
+    `None` if it does not say.
 
     Outside a flow run an interruption is a person's, at the keyboard.
     """
@@ -134,4 +150,4 @@ def is_wanted(flow_run_id: UUID | None) -> bool | None:
             state = client.read_flow_run(flow_run_id).state
     except Exception:  # whatever the reason, it is not known
         return None
-    return state is None or state.type not in _UNWANTED
+    return state is None or state.type not in unwanted or was_evicted(state)

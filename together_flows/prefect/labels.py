@@ -26,7 +26,7 @@ from together_flows.errors import TogetherError
 from together_flows.jobs import JobRecord, TaskOutcome
 from together_flows.prefect.identity import Owner
 
-__all__ = ["Label", "failed_forerunners", "labels_in", "labels_of", "write_labels"]
+__all__ = ["Label", "failed_forerunners", "labels_in", "labels_of", "with_subflows", "write_labels"]
 
 #: What the names of our labels begin with.
 PREFIX = "together.job."
@@ -110,6 +110,22 @@ def failed_forerunners(flow_run_id: UUID) -> list[UUID]:
             ),
         )
     return [run.id for run in found if run.id != flow_run_id]
+
+
+def with_subflows(flow_run_id: UUID) -> list[UUID]:
+    """A flow run and the runs of subflows that its process runs, however deep.
+
+    What `run_deployment` has started runs in a process of its own, and speaks for itself.
+    """
+    found = below = [flow_run_id]
+    with get_client(sync_client=True) as client:
+        while below:
+            children = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=below))
+            )
+            below = [run.id for run in children if run.deployment_id is None and run.id not in found]
+            found = found + below
+    return found
 
 
 def write_labels(flow_run_id: UUID, *labels: Label) -> None:

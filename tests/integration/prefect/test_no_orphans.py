@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,7 +17,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Cancelling, Crashed
+from prefect.states import Cancelled, Cancelling, Crashed, Failed, Running
 
 import together_flows.prefect as tp
 from tests.integration.prefect.conftest import BLOCK, HARDWARE, MODEL, QUICK, SLOW, created, running
@@ -186,6 +188,37 @@ def test_the_crash_hook_ends_only_what_bills(emulator: Emulator, file_id: str) -
     assert running(emulator) == {"fine_tune": 1}
 
 
+def test_the_hooks_of_a_run_end_what_its_subflows_have_submitted(emulator: Emulator, file_id: str) -> None:
+    @flow
+    def parent() -> UUID:
+        submit_two(emulator, file_id)
+        return this_flow_run()
+
+    flow_run_id = parent()
+    call_hook(tp.end_billing_jobs, flow_run_id, Crashed())
+    assert running(emulator) == {"fine_tune": 1}
+    call_hook(tp.end_jobs, flow_run_id, Cancelled())
+    assert running(emulator) == {}
+
+
+def test_a_subflow_that_a_killed_process_has_left_running_ends_with_the_run_around_it(
+    emulator: Emulator, file_id: str
+) -> None:
+    children: list[UUID] = []
+
+    @flow
+    def parent() -> UUID:
+        children.append(submit_two(emulator, file_id))
+        return this_flow_run()
+
+    flow_run_id = parent()
+    with get_client(sync_client=True) as prefect:
+        prefect.set_flow_run_state(children[0], Running(), force=True)
+        prefect.set_flow_run_state(flow_run_id, Cancelled(), force=True)
+    verdicts = [row["verdict"] for row in tp.sweep() if row["flow_run"] == str(children[0])]
+    assert verdicts == ["end", "end"]
+
+
 def test_the_cancellation_hook_finds_a_job_whose_id_was_never_learned(emulator: Emulator, file_id: str) -> None:
     flow_run_id = submit_two(emulator, file_id)
     forget_ids(flow_run_id)
@@ -223,6 +256,66 @@ def test_a_job_that_is_not_done_in_time_is_cancelled_and_says_so(emulator: Emula
     with pytest.raises(WaitTimeout, match="It was cancelled"):
         late()
     assert running(emulator) == {}
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_job_is_ended_when_the_time_of_the_task_that_waits_for_it_is_up(
+    emulator: Emulator, file_id: str, way: str
+) -> None:
+    emulator.settings(speed=SLOW)
+
+    @flow
+    def late() -> None:
+        job = tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
+        tp.wait_for_job.with_options(timeout_seconds=1, retries=0)(BLOCK, job, **QUICK)
+
+    @flow
+    async def alate() -> None:
+        job = await tp.asubmit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
+        await tp.await_for_job.with_options(timeout_seconds=1, retries=0)(BLOCK, job, **QUICK)
+
+    with pytest.raises(TimeoutError):
+        late() if way == "sync" else asyncio.run(alate())
+    assert running(emulator) == {}
+    assert emulator.counts()["cancelled"]["fine_tune"] == 1
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_wait_whose_run_a_person_marks_failed_ends_the_job(
+    emulator: Emulator, file_id: str, client: Together, way: str
+) -> None:
+    emulator.settings(speed=SLOW)
+
+    def mark_failed(flow_run_id: UUID) -> None:
+        while not looked_at(emulator):
+            time.sleep(0.05)
+        with get_client(sync_client=True) as prefect:
+            prefect.set_flow_run_state(flow_run_id, Failed(), force=True)
+
+    @flow
+    def marked() -> None:
+        threading.Thread(target=copy_context().run, args=(mark_failed, this_flow_run())).start()
+        tp.fine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK)
+
+    @flow
+    async def amarked() -> None:
+        threading.Thread(target=copy_context().run, args=(mark_failed, this_flow_run())).start()
+        await tp.afine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK)
+
+    with pytest.raises((RunCancelled, asyncio.CancelledError)):
+        marked() if way == "sync" else asyncio.run(amarked())
+    assert running(emulator) == {}
+    assert emulator.counts()["cancelled"]["fine_tune"] == 1
+
+
+def test_a_runner_that_is_stopped_leaves_work_to_whoever_runs_the_run_again(emulator: Emulator, file_id: str) -> None:
+    evicted = submit_two(emulator, file_id)
+    call_hook(tp.end_jobs, evicted, Cancelling(message="Runner is shutting down."))
+    assert running(emulator) == {"fine_tune": 1}
+    with get_client(sync_client=True) as prefect:
+        prefect.set_flow_run_state(evicted, Cancelled(message="Runner is shutting down."), force=True)
+    assert [row["verdict"] for row in tp.sweep(dry_run=False) if row["flow_run"] == str(evicted)] == ["leave"]
+    assert running(emulator) == {"fine_tune": 1}
 
 
 def test_a_job_of_somebody_else_is_only_looked_at(emulator: Emulator, file_id: str, client: Together) -> None:
