@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from together_flows.api import (
     batches,
     chat,
+    compute,
     deployments,
     endpoints,
     evaluation,
@@ -23,6 +24,7 @@ from together_flows.api import (
     queue,
     rl,
     tci,
+    videos,
 )
 from together_flows.errors import AnswerInvalid
 
@@ -41,6 +43,15 @@ READ = [
     (deployments.retrieve("d"), {"id", "status"}),
     (rl.retrieve_session("s"), {"id", "status"}),
     (jobs.retrieve("j"), {"job_id", "status"}),
+    (videos.retrieve("v"), {"id", "status"}),
+    (queue.status(model="m", request_id="r"), {"request_id", "status"}),
+    (compute.retrieve_cluster("c"), {"cluster_id", "status"}),
+    (compute.retrieve_volume("v"), {"volume_id", "status"}),
+    (rl.retrieve_forward_backward("s", "o"), {"id", "status"}),
+    (rl.retrieve_optim_step("s", "o"), {"id", "status"}),
+    (rl.retrieve_sample("s", "o"), {"id", "status"}),
+    (rl.retrieve_inference_checkpoint("s", "o"), {"id", "status"}),
+    (rl.retrieve_training_checkpoint("s", "o"), {"id", "status"}),
 ]
 
 
