@@ -49,12 +49,11 @@ POINTS: Mapping[str, str] = {
 
 def die_if_asked_to(context: Any) -> None:
     """Make the task's process die at the point that the run's parameters name, the first time it gets there."""
-    point = context["params"]["die_at"].get(context["ti"].task_id)
-    if point:
+    task, params = context["ti"], context["params"]
+    name = task.task_id if task.map_index < 0 else f"{task.task_id}[{task.map_index}]"
+    if point := params["die_at"].get(name):
         os.environ["TOGETHER_FLOWS_CRASH_AT"] = point
-        os.environ["TOGETHER_FLOWS_CRASH_ONCE"] = str(
-            Path(context["params"]["folder"]) / f"{context['ti'].task_id}.died"
-        )
+        os.environ["TOGETHER_FLOWS_CRASH_ONCE"] = str(Path(params["folder"]) / f"{name}.died")
 
 
 def upload(task_id: str, **rest: Any) -> TogetherJobOperator:
@@ -132,9 +131,9 @@ def use(kind: str, made_by: str, conn_id: str) -> None:
         raise ValueError(f"{reference} is {status.raw if status else 'gone'}")
 
 
-def add_job(kind: str, task_id: str, **rest: Any) -> None:
-    """A task of this kind. What it starts and what bills on is used by the next task, and torn down."""
-    made = MAKE[kind](
+def job_task(kind: str, task_id: str, **rest: Any) -> TogetherJobOperator:
+    """A task of this kind on the run's account, whose process dies where the run's parameters say."""
+    return MAKE[kind](
         task_id,
         together_conn_id="{{ params.connection }}",
         pre_execute=die_if_asked_to,
@@ -142,6 +141,11 @@ def add_job(kind: str, task_id: str, **rest: Any) -> None:
         poll_interval=1,
         **rest,
     )
+
+
+def add_job(kind: str, task_id: str, **rest: Any) -> None:
+    """A task of this kind. What it starts and what bills on is used by the next task, and torn down."""
+    made = job_task(kind, task_id, **rest)
     if isinstance(made, TogetherBillingJobOperator):
         used = PythonOperator(
             task_id=f"use_{task_id}",
