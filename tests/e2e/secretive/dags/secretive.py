@@ -124,7 +124,7 @@ with DAG(
         operation(f"keeps_and_is_refused_{way[10:]}", "deployments.create_secret", **stored, description=way)
     sent = {"training_file": list_, "model": MODEL, "hf_api_token": in_the_file("hf")}
     operation("sends_and_is_refused", "fine_tunes.create", **sent, wandb_api_key="{{ var.value.wandb }}")
-    fine_tune("tunes_refused_here", n_epochs="{{ var.value.wandb }}", wandb_api_key=["{{ var.value.wandb }}"])
+    fine_tune("tunes_refused_here", n_epochs="many", wandb_api_key=["{{ var.value.wandb }}"])
     model_upload("copies_refused_here", model_type="{{ var.value.hf }}", hf_token={"token": in_the_file("hf")})
     evaluation("judges_refused_here", model_to_evaluate={**TESTED, "max_tokens": "many"})
     deployment(
