@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from together_flows.jobs.ending import end_job
     from together_flows.jobs.kind import KINDS, JobKind, kind_named
-    from together_flows.jobs.last_words import last_words, last_words_without_record, with_last_words
+    from together_flows.jobs.closing_words import last_words, last_words_without_record, with_last_words
     from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
     from together_flows.jobs.outcome import Outcome, conclude, outcome_from_event, outcome_to_event, remember
     from together_flows.jobs.pages import page_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ending": ("end_job",),
     "kind": ("KINDS", "JobKind", "kind_named"),
-    "last_words": ("last_words", "last_words_without_record", "with_last_words"),
+    "closing_words": ("last_words", "last_words_without_record", "with_last_words"),
     "model": ("JobEvent", "JobReference", "JobState", "JobStatus"),
     "outcome": ("Outcome", "conclude", "outcome_from_event", "outcome_to_event", "remember"),
     "pages": ("page_of",),

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 
 from together_flows.client import AsyncTogether
 from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named
-from together_flows.jobs.last_words import last_words
+from together_flows.jobs.closing_words import last_words
 from together_flows.jobs.steps import Load, Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
