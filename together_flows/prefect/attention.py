@@ -11,16 +11,17 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import anyio
 from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext
 
 from together_flows.jobs.steps import SystemClock
-from together_flows.prefect.interruption import UNWANTED, is_wanted
+from together_flows.prefect.interruption import UNWANTED, state_of
 
 __all__ = ["AttentiveClock", "RunCancelled", "attentive"]
 
@@ -36,39 +37,56 @@ class RunCancelled(BaseException):
 
 
 @dataclass
-class _Question:
-    """Whether a flow run has come into one of these states. All its waits in this process share the answers.
+class Attention:
+    """Whether a flow run is not wanted any more. All its waits in this process share the answers.
 
-    Where signals are heard, a cancellation is left to them: a process that ends by itself just before its signal would
-    count as crashed.
+    Attributes:
+        flow_run_id: the flow run.
+        hears_signals: whether signals are heard. A cancellation is left to them then, because a process that ends by
+            itself just before its signal counts as crashed.
+        is_over: whether the run was cancelled, or a person has marked it failed.
     """
 
     flow_run_id: UUID
-    states: tuple[StateType, ...]
-    asked_at: float = -math.inf
-    answer: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    hears_signals: bool
+    is_over: bool = False
+    _asked_at: float = -math.inf
+    _had_failed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_due(self, interval: float) -> bool:
         """Whether it is time to ask, and nobody else is about to."""
-        with self.lock:
-            due = time.monotonic() - self.asked_at >= max(interval, _SHORTEST)
+        with self._lock:
+            due = time.monotonic() - self._asked_at >= max(interval, _SHORTEST)
             if due:
-                self.asked_at = time.monotonic()
+                self._asked_at = time.monotonic()
             return due
 
     def ask(self) -> None:
-        self.answer = is_wanted(self.flow_run_id, unwanted=self.states) is False
+        """Ask the server.
+
+        The engine of the run itself says "failed", too, while waits of a run that fails are still about to be stopped.
+        A person has said it if the engine knows nothing of it, also when it had the time to.
+        """
+        state = state_of(self.flow_run_id)
+        failed = state is StateType.FAILED and not _engine_is_done()
+        self.is_over = (failed and self._had_failed) or (not self.hears_signals and state in UNWANTED)
+        self._had_failed = failed
 
 
-_questions: dict[tuple[UUID, tuple[StateType, ...]], _Question] = {}
+def _engine_is_done() -> bool:
+    context = FlowRunContext.get()
+    state = context.flow_run.state if context and context.flow_run else None
+    return state is not None and state.is_final()
 
 
-def _question_of(flow_run_id: UUID) -> _Question:
-    """The question for waits of a flow run in the present thread."""
+_attention: dict[tuple[UUID, bool], Attention] = {}
+
+
+def _attention_to(flow_run_id: UUID) -> Attention:
+    """The attention that waits of the present thread pay to a flow run."""
     hears_signals = threading.current_thread() is threading.main_thread()
-    states = (StateType.FAILED,) if hears_signals else UNWANTED
-    return _questions.setdefault((flow_run_id, states), _Question(flow_run_id, states))
+    return _attention.setdefault((flow_run_id, hears_signals), Attention(flow_run_id, hears_signals))
 
 
 class AttentiveClock(SystemClock):
@@ -86,37 +104,40 @@ class AttentiveClock(SystemClock):
         super().sleep(seconds)
         if self._flow_run_id is None:
             return
-        question = _question_of(self._flow_run_id)
-        if question.is_due(seconds):
-            question.ask()
-        if question.answer:
+        attention = _attention_to(self._flow_run_id)
+        if attention.is_due(seconds):
+            attention.ask()
+        if attention.is_over:
             raise RunCancelled(f"Flow run {self._flow_run_id} is not wanted any more")
 
 
 @asynccontextmanager
-async def attentive(flow_run_id: UUID | None, interval: float) -> AsyncIterator[None]:
+async def attentive(flow_run_id: UUID | None, interval: float) -> AsyncIterator[Callable[[], bool]]:
     """A stretch of waiting that is cancelled when the flow run is not wanted any more.
 
     Args:
         flow_run_id: the flow run.
         interval: seconds between two questions.
+
+    Yields:
+        What tells whether it was cancelled for that.
     """
     waiting = asyncio.current_task()
     if flow_run_id is None or waiting is None:
-        yield
+        yield lambda: False
         return
-    question = _question_of(flow_run_id)
+    attention = _attention_to(flow_run_id)
 
     async def ask() -> None:
-        while not question.answer:
-            if question.is_due(interval):
-                await anyio.to_thread.run_sync(question.ask)
+        while not attention.is_over:
+            if attention.is_due(interval):
+                await anyio.to_thread.run_sync(attention.ask)
             else:
                 await asyncio.sleep(interval)
         waiting.cancel()
 
     asking = asyncio.create_task(ask())
     try:
-        yield
+        yield lambda: attention.is_over
     finally:
         asking.cancel()

@@ -8,7 +8,7 @@ no run that has crashed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 import anyio
@@ -25,7 +25,18 @@ from together_flows.prefect.identity import Owner, time_is_up
 from together_flows.prefect.records import is_over, labels_by_job, store_of
 from together_flows.prefect.view import run_logger
 
-__all__ = ["UNWANTED", "Kept", "asettle", "is_wanted", "kept_for", "kept_under", "settle", "settlement", "was_evicted"]
+__all__ = [
+    "UNWANTED",
+    "Kept",
+    "asettle",
+    "is_wanted",
+    "kept_for",
+    "kept_under",
+    "settle",
+    "settlement",
+    "state_of",
+    "was_evicted",
+]
 
 #: Job records, each with its store and its key there.
 Kept = list[tuple[JobRecord, JobStore, str]]
@@ -37,9 +48,8 @@ _PATIENCE = 10.0
 _LONGEST = 25.0
 
 _NOT_HERE = "A job of this task could not be ended here; the flow's hooks try again. {error}"
-#: States in which a flow run is not wanted, although its process lives: the engine itself sets "failed" only when
-#: nothing of the run is waiting any more, so that here a person has set it.
-UNWANTED = (StateType.CANCELLING, StateType.CANCELLED, StateType.FAILED)
+#: States in which a flow run is not wanted. "Failed" is none of them: what a failed run has left is for a re-run.
+UNWANTED = (StateType.CANCELLING, StateType.CANCELLED)
 #: What a runner says that cancels its runs because it was told to stop itself, as at a deploy.
 _EVICTION = "Runner is shutting down"
 
@@ -64,18 +74,20 @@ def settlement(record: JobRecord, *, wanted: bool | None, base_url: str = "") ->
         yield Log(last_words(record, base_url, retryable=True, last=last), "warning")
 
 
-def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
+def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False) -> None:
     """End or leave the jobs of a task that was just interrupted. An error here is logged: the hooks try again.
 
     Args:
         account: the jobs' account.
         owner: who wanted them.
         found: reads their records, each with its store and its key.
+        unwanted: whether it is known already that nobody wants them any more.
     """
+    unwanted = unwanted or time_is_up()
     log, base_url = run_logger(), account.get_base_url()
     try:
         kept = found()
-        wanted = _is_wanted_still(owner.flow_run_id) if kept else None
+        wanted = False if unwanted or not kept else is_wanted(owner.flow_run_id)
         with account.get_client() as client:
             for record, store, key in kept:
                 try:  # one that cannot be ended must not keep the others from it
@@ -92,8 +104,11 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
         log(_NOT_HERE.format(error=error), "error")
 
 
-async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]) -> None:
+async def asettle(
+    account: TogetherCredentials, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False
+) -> None:
     """The same as `settle`, on the event loop, all jobs at once, and shielded from being cancelled again."""
+    unwanted = unwanted or time_is_up()
     log, base_url = run_logger(), account.get_base_url()
 
     async def settle_one(steps: Steps[None], client: AsyncTogether, store: JobStore, key: str) -> None:
@@ -105,7 +120,7 @@ async def asettle(account: TogetherCredentials, owner: Owner, found: Callable[[]
     with anyio.move_on_after(_LONGEST, shield=True):
         try:
             kept = await anyio.to_thread.run_sync(found)
-            wanted = await anyio.to_thread.run_sync(_is_wanted_still, owner.flow_run_id) if kept else None
+            wanted = False if unwanted or not kept else await anyio.to_thread.run_sync(is_wanted, owner.flow_run_id)
             async with account.get_async_client() as client, anyio.create_task_group() as group:
                 for record, store, key in kept:
                     steps = settlement(record, wanted=wanted, base_url=base_url)
@@ -127,27 +142,29 @@ def kept_for(references: Iterable[JobReference], owner: Owner, block: str) -> Ke
     return [(label.record, store, label.key) for label in own]
 
 
-def was_evicted(state: State) -> bool:
-    """Whether a flow run was cancelled by nobody but a runner that is stopped itself, so that it is still wanted."""
-    return (state.message or "").startswith(_EVICTION)
-
-
-def _is_wanted_still(flow_run_id: UUID | None) -> bool | None:
-    return False if time_is_up() else is_wanted(flow_run_id)
-
-
-def is_wanted(flow_run_id: UUID | None, *, unwanted: Collection[StateType] = UNWANTED) -> bool | None:
-    """Whether nobody has cancelled the flow run or marked it failed, by what the server says now.
-
-    `None` if it does not say.
+def is_wanted(flow_run_id: UUID | None) -> bool | None:
+    """Whether nobody has cancelled the flow run, by what the server says now; `None` if it does not say.
 
     Outside a flow run an interruption is a person's, at the keyboard.
     """
     if flow_run_id is None:
         return False
+    state = state_of(flow_run_id)
+    return None if state is None else state not in UNWANTED
+
+
+def state_of(flow_run_id: UUID) -> StateType | None:
+    """The state of a flow run, by what the server says now; `None` if it does not say. An evicted one has crashed."""
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(flow_run_id).state
     except Exception:  # whatever the reason, it is not known
         return None
-    return state is None or state.type not in unwanted or was_evicted(state)
+    if state is None:
+        return StateType.PENDING
+    return StateType.CRASHED if was_evicted(state) else state.type
+
+
+def was_evicted(state: State) -> bool:
+    """Whether a flow run was cancelled by nobody but a runner that is stopped itself, so that it is still wanted."""
+    return state.type in UNWANTED and (state.message or "").startswith(_EVICTION)

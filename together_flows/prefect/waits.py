@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -34,7 +35,7 @@ from together_flows.jobs import (
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.steps import Steps
 from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
-from together_flows.prefect.attention import AttentiveClock, attentive
+from together_flows.prefect.attention import AttentiveClock, RunCancelled, attentive
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_for, settle
@@ -166,8 +167,9 @@ def wait_end(
         return run(waited.conclusion(outcome), client=client, store=waited.store, key=waited.key, log=log)
     except Exception:
         raise
-    except BaseException:
-        settle(account, owner, lambda: kept_for([reference], owner, name_of(credentials)))
+    except BaseException as stop:
+        kept = partial(kept_for, [reference], owner, name_of(credentials))
+        settle(account, owner, kept, unwanted=isinstance(stop, RunCancelled))
         raise
 
 
@@ -224,14 +226,15 @@ async def _settled(
 ) -> AsyncIterator[None]:
     """A stretch of waiting. When it is cut through, the jobs are ended or left, as is right."""
     owner = owner_of_this_call()
-    try:
-        async with attentive(owner.flow_run_id, interval):
+    async with attentive(owner.flow_run_id, interval) as is_unwanted:
+        try:
             yield
-    except Exception:
-        raise
-    except BaseException:
-        await asettle(account, owner, lambda: kept_for(references, owner, name_of(account)))
-        raise
+        except Exception:
+            raise
+        except BaseException:
+            kept = partial(kept_for, references, owner, name_of(account))
+            await asettle(account, owner, kept, unwanted=is_unwanted())
+            raise
 
 
 async def _awaited(

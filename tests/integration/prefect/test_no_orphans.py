@@ -308,6 +308,23 @@ def test_a_wait_whose_run_a_person_marks_failed_ends_the_job(
     assert emulator.counts()["cancelled"]["fine_tune"] == 1
 
 
+def test_a_flow_that_fails_leaves_the_work_that_its_other_tasks_wait_for(emulator: Emulator, file_id: str) -> None:
+    emulator.settings(speed=SLOW)
+
+    async def fail() -> None:
+        while not looked_at(emulator):
+            await asyncio.sleep(0.05)
+        raise Flaky
+
+    @tp.together_flow
+    async def failing() -> None:
+        await asyncio.gather(tp.afine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK), fail())
+
+    with pytest.raises(Flaky):
+        asyncio.run(failing())
+    assert running(emulator) == {"fine_tune": 1}
+
+
 def test_a_runner_that_is_stopped_leaves_work_to_whoever_runs_the_run_again(emulator: Emulator, file_id: str) -> None:
     evicted = submit_two(emulator, file_id)
     call_hook(tp.end_jobs, evicted, Cancelling(message="Runner is shutting down."))
