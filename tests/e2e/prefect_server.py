@@ -64,6 +64,14 @@ class PrefectServer:
             "-".join(["serve", module, *arguments]), " ".join(["python", "-m", module, *arguments])
         ).start()
 
+    def ask(self, method: str, path: str, body: Any = None, *, within: float = 120) -> Any:
+        """The answer to a request. A server on SQLite answers 503 while somebody else writes, and is asked again."""
+
+        def answer() -> list[Any]:
+            return [self.rest.request(method, path, json=body).raise_for_status().json()]
+
+        return eventually(answer, within=within, what=f"{method} {path}")[0]
+
     def work(self, pool: str) -> Process:
         """Start a worker that runs each flow run of a pool as a process."""
         command = f"python -m prefect worker start --type process --pool {pool} --name {pool}"
@@ -74,28 +82,23 @@ class PrefectServer:
         served = self._deployment(like)
         kept = {name: served[name] for name in ("flow_id", "entrypoint", "parameter_openapi_schema")}
         directory = {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
-        self.rest.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
+        self.ask("POST", "/work_pools/", {"name": pool, "type": "process"})
         body = {**kept, "name": pool, "work_pool_name": pool, "pull_steps": [directory]}
-        self.rest.post("/deployments/", json=body).raise_for_status()
+        self.ask("POST", "/deployments/", body)
 
     def _deployment(self, name: str) -> dict[str, Any]:
-        path = f"/deployments/name/{name}"
-        found: dict[str, Any] = eventually(
-            lambda: self.rest.get(path).raise_for_status().json(), within=300, what=f"deployment {name}"
-        )
+        found: dict[str, Any] = self.ask("GET", f"/deployments/name/{name}", within=300)
         return found
 
     def run(self, deployment: str, parameters: Mapping[str, Any] | None = None) -> str:
         """Start a run of a deployment named `flow/deployment`, and answer with its id."""
         found = self._deployment(deployment)
-        answer = self.rest.post(
-            f"/deployments/{found['id']}/create_flow_run", json={"parameters": dict(parameters or {})}
-        )
-        run_id: str = answer.raise_for_status().json()["id"]
+        body = {"parameters": dict(parameters or {})}
+        run_id: str = self.ask("POST", f"/deployments/{found['id']}/create_flow_run", body)["id"]
         return run_id
 
     def flow_run(self, run_id: str) -> dict[str, Any]:
-        row: dict[str, Any] = self.rest.get(f"/flow_runs/{run_id}").raise_for_status().json()
+        row: dict[str, Any] = self.ask("GET", f"/flow_runs/{run_id}")
         return row
 
     def wait_for_run(self, run_id: str, *states: str, within: float = 240) -> str:
@@ -108,11 +111,10 @@ class PrefectServer:
         return eventually(look, within=within, what=f"flow run {run_id} in state {' or '.join(sorted(wanted))}")
 
     def cancel(self, run_id: str) -> None:
-        body = {"state": {"type": "CANCELLING"}, "force": False}
-        self.rest.post(f"/flow_runs/{run_id}/set_state", json=body).raise_for_status()
+        self.ask("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
 
     def artifacts(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.rest.post("/artifacts/filter", json={"limit": 200}).raise_for_status().json()
+        rows: list[dict[str, Any]] = self.ask("POST", "/artifacts/filter", {"limit": 200})
         return rows
 
     def report(self) -> str:

@@ -89,7 +89,7 @@ def in_airflow(
 def runner_environment(accounts: Accounts) -> dict[str, str]:
     """What a process is told that serves the matrix' flows."""
     blocks = {account.block: account.credentials_block for account in accounts.all}
-    return {"MATRIX_ACCOUNTS": json.dumps(blocks), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    return {"MATRIX_ACCOUNTS": json.dumps(blocks), "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
 
 
 @pytest.fixture(scope="session")

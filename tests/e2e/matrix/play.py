@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
+
+import pytest
 
 from tests.e2e.airflow_cluster import AirflowCluster
 from tests.e2e.matrix.accounts import Account, Accounts
@@ -68,6 +70,17 @@ class Scenario(Generic[Orchestrator]):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.case}"
+
+
+def cells(scenarios: Iterable[Scenario[Any]], *, always: Collection[str]) -> list[Any]:
+    """The scenarios as parameters of a test. Those that are not named in `always` are for `make survive` alone."""
+    named = {str(scenario): scenario for scenario in scenarios}
+    unknown = set(always) - named.keys()
+    assert not unknown, f"there is no such scenario: {unknown}"
+    return [
+        pytest.param(scenario, id=name, marks=() if name in always else pytest.mark.exhaustive)
+        for name, scenario in named.items()
+    ]
 
 
 class Performance(Generic[Orchestrator]):

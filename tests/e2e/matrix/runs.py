@@ -72,7 +72,7 @@ class Run:
 
     def set_state(self, state: str, name: str | None = None) -> None:
         body = {"state": {"type": state, "name": name}, "force": True}
-        self.server.rest.post(f"/flow_runs/{self.id}/set_state", json=body).raise_for_status()
+        self.server.ask("POST", f"/flow_runs/{self.id}/set_state", body)
 
     def cancel(self) -> None:
         self.server.cancel(self.id)
@@ -113,5 +113,5 @@ class Run:
     def log(self) -> str:
         """What the run has logged on the server."""
         body = {"logs": {"flow_run_id": {"any_": [self.id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
-        rows = self.server.rest.post("/logs/filter", json=body).raise_for_status().json()
+        rows = self.server.ask("POST", "/logs/filter", body)
         return "\n".join(row["message"] for row in rows)

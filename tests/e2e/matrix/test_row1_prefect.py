@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.jobs import OPERATIONS, POINTS
-from tests.e2e.matrix.play import Performance, Record, Scenario, Stage
+from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 from tests.e2e.matrix.runs import Run
 from tests.e2e.matrix.test_row1_airflow import CREATIONS
 from tests.e2e.prefect_server import PrefectServer
@@ -82,7 +82,9 @@ SCENARIOS = [
 ]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize(
+    "scenario", cells(SCENARIOS, always=("fine_tune: killed when the request was sent, the answer not read",))
+)
 def test_a_killed_flow_run_pays_for_one_job(
     scenario: Scenario[PrefectServer], in_prefect: Performance[PrefectServer], record_cell: Record
 ) -> None:

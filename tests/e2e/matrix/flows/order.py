@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -73,5 +74,15 @@ class Order(BaseModel):
     def stay(self) -> None:
         """Block for as long as the order says that the endpoint is in use."""
         (Path(self.folder) / "in_use").touch()
-        while self.hold and not (Path(self.folder) / "release").exists():
+        while self._is_held:
             time.sleep(0.1)
+
+    async def astay(self) -> None:
+        """The same as `stay`, on the event loop."""
+        (Path(self.folder) / "in_use").touch()
+        while self._is_held:
+            await asyncio.sleep(0.1)
+
+    @property
+    def _is_held(self) -> bool:
+        return self.hold and not (Path(self.folder) / "release").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 from prefect import Task, task
 
 import together_flows.prefect as tp
@@ -24,7 +23,7 @@ async def run_job(order: Order, **options: Any) -> None:
     if order.kind == "endpoint":
         async with tp.aendpoint(order.account, **order.arguments()) as served:
             await serves(order, served)
-            await anyio.to_thread.run_sync(order.stay, abandon_on_cancel=True)
+            await order.astay()
             order.leave(served)
         return
     order.leave(await _TASKS[order.kind].with_options(**options)(order.account, **order.arguments()))

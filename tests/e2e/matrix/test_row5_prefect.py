@@ -1,0 +1,165 @@
+"""Row 5: a run is cancelled, retried, or loses the processes that carry it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from tests.e2e.matrix.accounts import SPEED
+from tests.e2e.matrix.cell import Counted
+from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
+from tests.e2e.matrix.runs import EVERYBODY, KINDS, SLOW, WORK, Run
+from tests.e2e.prefect_server import PrefectServer
+from tests.e2e.processes import Process
+
+pytestmark = pytest.mark.e2e
+
+
+def in_its_wait(way: str, kind: str, stage: Stage[PrefectServer], *, served_by: str = EVERYBODY) -> Run:
+    """A run whose job is submitted and waited for, or whose endpoint is in use."""
+    if kind == "endpoint":
+        run = Run.start(stage, way, kind, served_by=served_by, hold=True)
+        run.wait_until_in_use()
+        return run
+    stage.account.emulator.settings(speed=SLOW)
+    run = Run.start(stage, way, kind, served_by=served_by)
+    run.wait_until_it_looks(kind)
+    return run
+
+
+def adopted_by_another_attempt(run: Run, kind: str) -> Counted:
+    """The job was left running; the same run, run again, adopts it and returns its result."""
+    account = run.stage.account
+    left = account.job_ids(kind)
+    assert account.emulator.billing() == {kind: 1}
+    account.emulator.settings(speed=SPEED)
+    run.run_again()
+    run.pid(2)
+    run.expect("COMPLETED")
+    assert run.job_ids() == set(left)
+    return account.count(kind)
+
+
+def cancelled(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
+    run = in_its_wait(way, kind, stage)
+    run.cancel()
+    run.expect("CANCELLED")
+    return stage.account.count(kind, ended=1)
+
+
+def process_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """SIGTERM to the flow's process, as at an eviction: nobody has asked for the end of the run."""
+    run = in_its_wait("awaited", kind, stage)
+    run.kill(signal.SIGTERM)
+    run.expect("CRASHED")
+    return stage.account.count(kind, ended=1) if kind == "endpoint" else adopted_by_another_attempt(run, kind)
+
+
+def retried(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    run = Run.start(stage, "retried", kind)
+    run.expect("COMPLETED")
+    failed = {path.name for path in run.folder.glob("failed-in-*")}
+    assert failed == {"failed-in-task", "failed-in-flow"}, failed
+    return stage.account.count(kind)
+
+
+Carrier = Callable[[Stage[PrefectServer]], Process]
+
+
+def a_runner(stage: Stage[PrefectServer]) -> Process:
+    """A process that serves a flow for this stage alone, under the name of its account."""
+    return stage.on.serve("tests.e2e.matrix.flows.serve", stage.account.block, "awaited")
+
+
+def a_worker(stage: Stage[PrefectServer]) -> Process:
+    """A worker of a pool for this stage alone, which is named after its account."""
+    stage.on.deploy_to_pool(f"awaited/{EVERYBODY}", stage.account.block)
+    return stage.on.work(stage.account.block)
+
+
+@contextmanager
+def carried(carrier: Carrier, stage: Stage[PrefectServer]) -> Iterator[Process]:
+    process = carrier(stage)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def cancelled_by_a_worker(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    with carried(a_worker, stage):
+        run = in_its_wait("awaited", kind, stage, served_by=stage.account.block)
+        run.cancel()
+        run.expect("CANCELLED")
+        return stage.account.count(kind, ended=1)
+
+
+def asked_to_end(carrier: Carrier, kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """A deploy: what carries the run gets SIGTERM, and a new one takes its place."""
+    with carried(carrier, stage) as process:
+        run = in_its_wait("awaited", kind, stage, served_by=stage.account.block)
+        process.send_signal(signal.SIGTERM)
+        run.expect("CANCELLED", "CRASHED")
+        if kind == "endpoint":
+            return stage.account.count(kind, ended=1)
+    with carried(a_runner, stage):
+        return adopted_by_another_attempt(run, kind)
+
+
+def carrier_dies(carrier: Carrier, stage: Stage[PrefectServer]) -> Counted:
+    """Nobody hears of it, least of all the flow's process, which goes on."""
+    with carried(carrier, stage) as process:
+        run = in_its_wait("awaited", "fine_tune", stage, served_by=stage.account.block)
+        process.send_signal(signal.SIGKILL)
+        stage.account.emulator.settings(speed=SPEED)
+        run.expect("COMPLETED")
+        return stage.account.count("fine_tune")
+
+
+def everything_dies(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """Nobody is left to hear of the cancellation: the sweep ends the job."""
+    with carried(a_runner, stage) as process:
+        run = in_its_wait("awaited", kind, stage, served_by=stage.account.block)
+        process.kill(signal.SIGKILL)
+    run.cancel()
+    run.sweep(cancelling_for_minutes=0.0)
+    return stage.account.count(kind, ended=1)
+
+
+def scenario(kind: str, case: str, play: Callable[[Stage[PrefectServer]], Counted]) -> Scenario[PrefectServer]:
+    return Scenario("5", "Prefect", kind, case, play)
+
+
+SCENARIOS = [
+    *(scenario(kind, "cancelled while awaited", partial(cancelled, "awaited", kind)) for kind in KINDS),
+    scenario("fine_tune", "cancelled in a sync flow", partial(cancelled, "called", "fine_tune")),
+    scenario("endpoint", "cancelled in a sync flow", partial(cancelled, "called", "endpoint")),
+    *(scenario(kind, "cancelled after .submit", partial(cancelled, "submitted", kind)) for kind in WORK),
+    *(scenario(kind, "cancelled in a subflow", partial(cancelled, "nested", kind)) for kind in KINDS),
+    *(scenario(kind, "process gets SIGTERM", partial(process_asked_to_end, kind)) for kind in KINDS),
+    *(scenario(kind, "task retried, then flow retried", partial(retried, kind)) for kind in WORK),
+    *(scenario(kind, "runner gets SIGTERM", partial(asked_to_end, a_runner, kind)) for kind in KINDS),
+    scenario("fine_tune", "runner gets SIGKILL", partial(carrier_dies, a_runner)),
+    *(scenario(kind, "worker's run cancelled", partial(cancelled_by_a_worker, kind)) for kind in ("batch", "endpoint")),
+    *(
+        scenario(kind, "worker gets SIGTERM", partial(asked_to_end, a_worker, kind))
+        for kind in ("fine_tune", "endpoint")
+    ),
+    scenario("fine_tune", "worker gets SIGKILL", partial(carrier_dies, a_worker)),
+    *(
+        scenario(kind, "all processes killed, cancelled, swept", partial(everything_dies, kind))
+        for kind in ("fine_tune", "endpoint")
+    ),
+]
+ALWAYS = ["fine_tune: cancelled while awaited", "fine_tune: process gets SIGTERM"]
+
+
+@pytest.mark.parametrize("scenario", cells(SCENARIOS, always=ALWAYS))
+def test_a_run_that_is_stopped_leaves_no_orphan_and_loses_no_work(
+    scenario: Scenario[PrefectServer], in_prefect: Performance[PrefectServer], record_cell: Record
+) -> None:
+    record_cell(in_prefect.cell(scenario))
