@@ -60,7 +60,7 @@ class Account:
         created = int(self.emulator.counts()["created"][kind])
         return created - self._files_before if kind == "file" else created
 
-    def wait_for_paid(self, kind: str, number: int = 1, *, within: float = 240) -> None:
+    def wait_for_paid(self, kind: str, number: int = 1, *, within: float = 600) -> None:
         eventually(lambda: self.paid(kind) >= number, within=within, what=f"creation {number} of a {kind}", every=0.1)
 
     def job_ids(self, kind: str) -> list[str]:

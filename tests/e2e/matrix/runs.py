@@ -16,8 +16,8 @@ from tests.e2e.processes import eventually
 #: Name under which the flows are served for all scenarios that do not kill what serves them.
 EVERYBODY = "everybody"
 #: Emulated seconds per second on an account where no job ends by itself while a scenario lasts. What is cancelled there
-#: is over within a few seconds.
-SLOW = 5.0
+#: is over within some ten seconds.
+SLOW = 1.0
 #: Kinds that end by themselves, and what a wait for them reads.
 WORK = {"fine_tune": "/fine-tunes/{id}", "batch": "/batches/{id}"}
 KINDS = (*WORK, "endpoint")
@@ -55,13 +55,13 @@ class Run:
     def pid(self, attempt: int = 1) -> int:
         """The process of an attempt, once it has begun."""
         file = self.folder / f"attempt-{attempt}.pid"
-        eventually(file.exists, within=180, what=f"attempt {attempt} of {self.id}", every=0.05)
+        eventually(file.exists, within=600, what=f"attempt {attempt} of {self.id}", every=0.05)
         return int(file.read_text())
 
     def kill(self, with_signal: signal.Signals = signal.SIGKILL, *, attempt: int = 1) -> None:
         os.kill(self.pid(attempt), with_signal)
 
-    def expect(self, *states: str, within: float = 300) -> None:
+    def expect(self, *states: str, within: float = 600) -> None:
         """Wait for the end of the run, and fail with what it logged if it did not end so."""
         ended = self.server.wait_for_run(self.id, within=within)
         assert ended in states, f"{self.id} {ended}: {self.message()}\n{self.log()}"
@@ -91,10 +91,10 @@ class Run:
     def wait_until_it_looks(self, kind: str) -> None:
         """Wait until the wait for the job has begun."""
         emulator, request = self.stage.account.emulator, f"GET {WORK[kind]}"
-        eventually(lambda: request in emulator.counts()["requests"], within=180, what=request, every=0.1)
+        eventually(lambda: request in emulator.counts()["requests"], within=600, what=request, every=0.1)
 
     def wait_until_in_use(self) -> None:
-        eventually((self.folder / "in_use").exists, within=180, what="the use of the endpoint", every=0.1)
+        eventually((self.folder / "in_use").exists, within=600, what="the use of the endpoint", every=0.1)
 
     def sweep(self, **wishes: float) -> None:
         """Have the shipped sweep end what nobody can want."""

@@ -98,9 +98,9 @@ def cancelled_by_a_worker(kind: str, stage: Stage[PrefectServer]) -> Counted:
         return stage.account.count(kind, ended=1)
 
 
-def asked_to_end(carrier: Carrier, kind: str, stage: Stage[PrefectServer]) -> Counted:
-    """A deploy: what carries the run gets SIGTERM, and a new one takes its place."""
-    with carried(carrier, stage) as process:
+def runner_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """A deploy: the runner gets SIGTERM and ends its runs, and a new one takes its place."""
+    with carried(a_runner, stage) as process:
         run = in_its_wait("awaited", kind, stage, served_by=stage.account.block)
         process.send_signal(signal.SIGTERM)
         run.expect("CANCELLED", "CRASHED")
@@ -110,11 +110,11 @@ def asked_to_end(carrier: Carrier, kind: str, stage: Stage[PrefectServer]) -> Co
         return adopted_by_another_attempt(run, kind)
 
 
-def carrier_dies(carrier: Carrier, stage: Stage[PrefectServer]) -> Counted:
-    """Nobody hears of it, least of all the flow's process, which goes on."""
+def carrier_stops(carrier: Carrier, with_signal: signal.Signals, stage: Stage[PrefectServer]) -> Counted:
+    """The flow's process does not hear of it, and goes on."""
     with carried(carrier, stage) as process:
         run = in_its_wait("awaited", "fine_tune", stage, served_by=stage.account.block)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(with_signal)
         stage.account.emulator.settings(speed=SPEED)
         run.expect("COMPLETED")
         return stage.account.count("fine_tune")
@@ -142,14 +142,11 @@ SCENARIOS = [
     *(scenario(kind, "cancelled in a subflow", partial(cancelled, "nested", kind)) for kind in KINDS),
     *(scenario(kind, "process gets SIGTERM", partial(process_asked_to_end, kind)) for kind in KINDS),
     *(scenario(kind, "task retried, then flow retried", partial(retried, kind)) for kind in WORK),
-    *(scenario(kind, "runner gets SIGTERM", partial(asked_to_end, a_runner, kind)) for kind in KINDS),
-    scenario("fine_tune", "runner gets SIGKILL", partial(carrier_dies, a_runner)),
+    *(scenario(kind, "runner gets SIGTERM", partial(runner_asked_to_end, kind)) for kind in KINDS),
+    scenario("fine_tune", "runner gets SIGKILL", partial(carrier_stops, a_runner, signal.SIGKILL)),
     *(scenario(kind, "worker's run cancelled", partial(cancelled_by_a_worker, kind)) for kind in ("batch", "endpoint")),
-    *(
-        scenario(kind, "worker gets SIGTERM", partial(asked_to_end, a_worker, kind))
-        for kind in ("fine_tune", "endpoint")
-    ),
-    scenario("fine_tune", "worker gets SIGKILL", partial(carrier_dies, a_worker)),
+    scenario("fine_tune", "worker gets SIGTERM", partial(carrier_stops, a_worker, signal.SIGTERM)),
+    scenario("fine_tune", "worker gets SIGKILL", partial(carrier_stops, a_worker, signal.SIGKILL)),
     *(
         scenario(kind, "all processes killed, cancelled, swept", partial(everything_dies, kind))
         for kind in ("fine_tune", "endpoint")

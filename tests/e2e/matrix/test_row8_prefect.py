@@ -55,7 +55,7 @@ def cancelled_while_starting(stage: Stage[PrefectServer]) -> Counted:
 
 def marked_failed(way: str, stage: Stage[PrefectServer]) -> Counted:
     """Prefect tells no process of it: the wait asks."""
-    stage.account.emulator.settings(speed=SLOW / 5)
+    stage.account.emulator.settings(speed=SLOW)
     run = Run.start(stage, way, "endpoint")
     stage.account.wait_for_paid("endpoint")
     run.set_state("FAILED")

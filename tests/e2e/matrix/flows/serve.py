@@ -35,6 +35,7 @@ def save_accounts() -> None:
 
 if __name__ == "__main__":
     name, *chosen = sys.argv[1:]
-    save_accounts()
+    if not chosen:  # whoever serves a few of them comes later, and finds the accounts there
+        save_accounts()
     served: list[Any] = [flow.to_deployment(name) for known, flow in flows().items() if not chosen or known in chosen]
     serve(*served, limit=_RUNS_AT_ONCE, print_starting_message=False)
