@@ -65,9 +65,17 @@ class Load:
 
 @dataclass(frozen=True)
 class Save:
-    """Store the job record, durably, before the next step."""
+    """Store the job record, durably, before the next step.
+
+    With `instead_of` it is stored only if that one is still kept, or none: another attempt may have stored its own.
+    """
 
     record: JobRecord
+    instead_of: JobRecord | None = None
+
+    def applies(self, kept: JobRecord | None) -> bool:
+        """Whether it is to be stored where this one is kept."""
+        return self.instead_of is None or kept in (None, self.instead_of)
 
 
 @dataclass(frozen=True)
@@ -243,6 +251,8 @@ def _local(step: Step, store: JobStore | None, key: str, log: Logger | None, clo
             return log(message, level) if log else None
         case Load() if store:
             return store.load(key)
-        case Save(record) if store:
-            return store.save(key, record)
+        case Save(record, before) if store:
+            if before is None or step.applies(store.load(key)):
+                store.save(key, record)
+            return None
     raise TypeError(f"{type(step).__name__} needs a job store")

@@ -334,7 +334,8 @@ def abandonment(
     ended = last.state if last.state.is_final else JobState.CANCELLED
     kept: JobRecord = (yield Load()) or record
     if kept.id == job_id or kept == record:  # otherwise it is of another job, which a later attempt has submitted
-        yield Save(kept.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended))
+        told = kept.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended)
+        yield Save(told, instead_of=kept)
     return last
 
 

@@ -78,6 +78,9 @@ class Task:
         """The API's own id of the job."""
         return self.job.rpartition("/")[2]
 
+    def is_at(self, *stages: Stage) -> bool:
+        return self.stage in stages
+
     def begin(self, *, ahead: float = 0.0, replace: bool = False) -> None:
         """An attempt begins: the first, a retry, or the one after a clear."""
         policy = SubmissionPolicy(generation=self.generation, replace=replace)
@@ -160,10 +163,9 @@ class Task:
 
     def edit(self, **changes: Any) -> None:
         """A person changes the inputs before the next attempt."""
-        if self.spec != (changed := {**self.spec, **changes}):
-            self.spec = changed
-            self.outdated.update(self._made())
-            self._doom()
+        self.spec = {**self.spec, **changes}
+        self.outdated.update(self._made())
+        self._doom()
 
     def kill_goes_on(self) -> None:
         """The oldest kill performs a step."""

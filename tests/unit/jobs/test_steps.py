@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,18 @@ def test_each_step_is_answered_with_what_came_of_it(drive: Driver) -> None:
     assert answers == [100.0, "files.list", "a.jsonl|eval|b.jsonl", None, 102.5, 2.5, None, None, RECORD, None]
     assert store.records == {"k": RECORD}
     assert log == [("told", "warning")]
+
+
+@both
+def test_a_record_stored_in_place_of_another_leaves_a_third_alone(drive: Driver) -> None:
+    store = MemoryStore()
+    newer, other = replace(RECORD, generation=1), replace(RECORD, marker="tf1")
+    drive(flow(Save(RECORD, instead_of=other)), store=store, key="k")
+    assert store.records == {"k": RECORD}, "there was none"
+    drive(flow(Save(newer, instead_of=RECORD)), store=store, key="k")
+    assert store.records == {"k": newer}
+    drive(flow(Save(RECORD, instead_of=other)), store=store, key="k")
+    assert store.records == {"k": newer}
 
 
 @both

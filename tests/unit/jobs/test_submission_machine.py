@@ -22,16 +22,17 @@ from tests.unit.jobs.lives import FORGOTTEN, Stage, Task, World
 from tests.unit.jobs.specimens import SPECIMENS
 from tests.unit.jobs.world import Process, Remote
 from together_flows.jobs.kind import kind_named
+from together_flows.jobs.record import Phase
 from together_flows.jobs.submission import SubmissionPolicy, submission
 
 #: One that is found by its marker, one that needs facts, one that is read by its name, one whose repetition the API
-#: recognises, and one that cannot be found; each with inputs that change.
-KINDS: dict[str, list[dict[str, Any]]] = {
-    "fine_tune": [{"n_epochs": 2}, {"n_epochs": 3}],
-    "batch": [{"completion_window": "24h"}, {"completion_window": "48h"}],
-    "deployment": [{"max_replicas": 2}, {"max_replicas": 3}],
-    "rl_operation": [{"learning_rate": 2e-4}, {"learning_rate": 3e-4}],
-    "video": [{"seconds": "6"}, {"seconds": "8"}],
+#: recognises, and one that cannot be found; each with what changes its inputs.
+KINDS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "fine_tune": lambda number: {"n_epochs": 1 + number},
+    "batch": lambda number: {"completion_window": f"{24 + number}h"},
+    "deployment": lambda number: {"max_replicas": 1 + number},
+    "rl_operation": lambda number: {"learning_rate": 1e-4 * (1 + number)},
+    "video": lambda number: {"seconds": str(5 + number)},
 }
 TASKS = "ab"
 DAY = 86_400.0
@@ -62,11 +63,11 @@ class SubmitOnce(RuleBasedStateMachine):
         super().__init__()
         self.kind, self.spec = kind_named(name), SPECIMENS[name].place(folder)
 
-    @initialize(shows_after=st.sampled_from([0.0, 2.0, 20.0]))
+    @initialize(shows_after=st.sampled_from([0.0, 2.0, 20.0, 25.0]))
     def start(self, shows_after: float) -> None:
         self.world = World(self.kind, Remote(shows_after=shows_after))
         self.tasks = {key: Task(self.world, key, self.named(key)) for key in TASKS}
-        self.judged = 0
+        self.judged = self.edits = 0
         theirs = Process(self.world.remote, {}, key="stranger")
         self.stranger = theirs.drive(submission(self.kind, self.named("stranger"), SubmissionPolicy())).id
 
@@ -102,16 +103,46 @@ class SubmitOnce(RuleBasedStateMachine):
         remote.lost_answers, remote.lost_requests, remote.late = 0, 0, 0.0
 
     @where_one_is(DUE)
-    @rule(key=keys, steps=st.integers(3, 9), how=st.sampled_from(["dies", "is cleared", "is marked failed"]))
-    def an_attempt_is_cut_short(self, key: str, steps: int, how: str) -> None:
-        """The same as a few rules after each other, because the narrow moments are where things go wrong."""
+    @rule(
+        key=keys,
+        until=st.sampled_from(["the intent is stored", "the job is made", "the id is stored"]),
+        how=st.sampled_from(["dies", "is cleared", "is marked failed"]),
+        edits=st.booleans(),
+        then=st.sampled_from([0, 4, 20]),
+    )
+    def an_attempt_is_cut_short(self, key: str, until: str, how: str, edits: bool, then: int) -> None:
+        """A few of the other rules in a row, because the narrow moments are where things go wrong."""
         task = self.task(key, DUE)
+        made = self.world.paid(task.key)
         task.begin()
-        for _ in range(steps):
-            if task.stage == "submitting":
-                task.advance()
+        while task.stage == "submitting" and not self.has_come(task, until, made):
+            task.advance()
         if task.stage in HERE:
             {"dies": task.die, "is cleared": task.clear, "is marked failed": task.mark_failed}[how]()
+        if then and task.is_at("due"):
+            if edits:
+                self.edit(task)
+            task.begin()
+            for _ in range(then):
+                if task.is_at("submitting"):
+                    task.advance()
+
+    @where_one_is(DUE)
+    @rule(key=keys, defers=st.booleans())
+    def an_attempt_goes_well(self, key: str, defers: bool) -> None:
+        task = self.task(key, DUE)
+        task.begin()
+        while task.stage == "submitting":
+            task.advance()
+        if task.stage == "waiting" and defers:
+            task.defer()
+
+    def has_come(self, task: Task, until: str, made: int) -> bool:
+        record = self.world.records.get(task.key)
+        if until == "the job is made":
+            return self.world.paid(task.key) > made
+        phase = Phase.INTENT if until == "the intent is stored" else Phase.SUBMITTED
+        return record is not None and record.phase is phase
 
     @where_one_is(HERE)
     @rule(key=keys)
@@ -127,13 +158,16 @@ class SubmitOnce(RuleBasedStateMachine):
     def a_task_is_deferred(self, key: str) -> None:
         self.task(key, IN_PROCESS).defer()
 
-    @rule(key=keys, good=st.booleans())
-    def a_job_ends(self, key: str, good: bool) -> None:
-        task, specimen = self.tasks[key], SPECIMENS[self.kind.name]
+    @where_one_is(WAITING)
+    @rule(key=keys, good=st.booleans(), looks=st.booleans())
+    def a_job_ends(self, key: str, good: bool, looks: bool) -> None:
+        task, specimen = self.task(key, WAITING), SPECIMENS[self.kind.name]
         if task.own_id in self.world.remote.running():
             self.world.remote.finish(task.own_id, (specimen.good if good else specimen.bad)[0])
             task.doomed.add(task.own_id)
             task.allowance += not good
+        if looks:
+            task.sees_the_end(retries=False)
 
     @where_one_is(WAITING)
     @rule(key=keys, retries=retries)
@@ -148,7 +182,9 @@ class SubmitOnce(RuleBasedStateMachine):
     @where_one_is(WAITING)
     @rule(key=keys)
     def a_deadline_passes(self, key: str) -> None:
-        self.task(key, WAITING).runs_late()
+        task = self.task(key, WAITING)
+        task.runs_late()
+        assert not self.kind.end or task.own_id not in self.world.running(task.key)
 
     @where_one_is(CLEARABLE)
     @rule(key=keys)
@@ -164,9 +200,14 @@ class SubmitOnce(RuleBasedStateMachine):
             assert self.world.running(task.key) == []
 
     @where_one_is(DUE)
-    @rule(key=keys, change=st.integers(0, 1))
-    def inputs_change(self, key: str, change: int) -> None:
-        self.task(key, DUE).edit(**KINDS[self.kind.name][change])
+    @rule(key=keys)
+    def inputs_change(self, key: str) -> None:
+        self.edit(self.task(key, DUE))
+
+    def edit(self, task: Task) -> None:
+        """Give it inputs that no task has had before."""
+        self.edits += 1
+        task.edit(**KINDS[self.kind.name](self.edits))
 
     @precondition(lambda self: any(task.kills for task in self.tasks.values()))
     @rule(steps=st.integers(1, 8))
@@ -235,8 +276,8 @@ def test_one_job_one_bill_no_orphan(name: str, tmp_path: Path) -> None:
     run_state_machine_as_test(
         lambda: SubmitOnce(name, tmp_path),  # type: ignore[arg-type] # hypothesis takes what makes a machine, too
         settings=settings(
-            max_examples=120,
-            stateful_step_count=30,
+            max_examples=200,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
         ),

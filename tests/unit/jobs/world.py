@@ -252,8 +252,9 @@ class Process:
             case Load():
                 return self.records.get(self.key)
             case Save(record):
-                # As plain data and back, because that is what every store does.
-                self.records[self.key] = JobRecord.from_dict(record.to_dict())
+                if step.applies(self.records.get(self.key)):
+                    # As plain data and back, because that is what every store does.
+                    self.records[self.key] = JobRecord.from_dict(record.to_dict())
         return None
 
 
