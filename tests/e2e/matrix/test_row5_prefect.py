@@ -14,7 +14,7 @@ from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 from tests.e2e.matrix.runs import EVERYBODY, KINDS, SLOW, WORK, Run
 from tests.e2e.prefect_server import PrefectServer
-from tests.e2e.processes import Process
+from tests.e2e.processes import Process, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -99,13 +99,18 @@ def cancelled_by_a_worker(kind: str, stage: Stage[PrefectServer]) -> Counted:
 
 
 def runner_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
-    """A deploy: the runner gets SIGTERM and ends its runs, and a new one takes its place."""
+    """A deploy: the runner gets SIGTERM, and a new one takes its place.
+
+    From Prefect 3.8 on it cancels its runs and calls their hooks. Before, it kills them, and their runs stay "running".
+    """
     with carried(a_runner, stage) as process:
         run = in_its_wait("awaited", kind, stage, served_by=stage.account.block)
         process.send_signal(signal.SIGTERM)
-        run.expect("CANCELLED", "CRASHED")
-        if kind == "endpoint":
-            return stage.account.count(kind, ended=1)
+        eventually(lambda: not process.is_alive, within=120, what="the end of the runner")
+    if kind == "endpoint":
+        run.cancel()
+        run.sweep(cancelling_for_minutes=0.0)
+        return stage.account.count(kind, ended=1)
     with carried(a_runner, stage):
         return adopted_by_another_attempt(run, kind)
 
@@ -142,7 +147,8 @@ SCENARIOS = [
     *(scenario(kind, "cancelled in a subflow", partial(cancelled, "nested", kind)) for kind in KINDS),
     *(scenario(kind, "process gets SIGTERM", partial(process_asked_to_end, kind)) for kind in KINDS),
     *(scenario(kind, "task retried, then flow retried", partial(retried, kind)) for kind in WORK),
-    *(scenario(kind, "runner gets SIGTERM", partial(runner_asked_to_end, kind)) for kind in KINDS),
+    *(scenario(kind, "runner gets SIGTERM", partial(runner_asked_to_end, kind)) for kind in WORK),
+    scenario("endpoint", "runner gets SIGTERM, cancelled, swept", partial(runner_asked_to_end, "endpoint")),
     scenario("fine_tune", "runner gets SIGKILL", partial(carrier_stops, a_runner, signal.SIGKILL)),
     *(scenario(kind, "worker's run cancelled", partial(cancelled_by_a_worker, kind)) for kind in ("batch", "endpoint")),
     scenario("fine_tune", "worker gets SIGTERM", partial(carrier_stops, a_worker, signal.SIGTERM)),
