@@ -101,7 +101,7 @@ def cancelled_by_a_worker(kind: str, stage: Stage[PrefectServer]) -> Counted:
 def runner_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
     """A deploy: the runner gets SIGTERM, and a new one takes its place.
 
-    From Prefect 3.8 on it cancels its runs and calls their hooks. Before, it kills them, and their runs stay "running".
+    Prefect 3.9 cancels its runs then and calls their hooks. Prefect 3.7 kills them, and the runs stay "running".
     """
     with carried(a_runner, stage) as process:
         run = in_its_wait("awaited", kind, stage, served_by=stage.account.block)
