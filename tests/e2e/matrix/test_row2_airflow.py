@@ -39,6 +39,8 @@ OUTAGE = 60.0
 _WITHIN = 300.0
 #: Creations beside the task's own: the batch's input is a file, and the training operation works in a session.
 _BESIDES = {"file": 1, "rl_session": 1}
+#: What costs money and has no teardown, because it may hold data: only a person deletes it.
+_KEPT = ("shared_volume",)
 
 
 class WaitingRun:
@@ -101,7 +103,8 @@ class WaitingRun:
     def _count(self, kind: str) -> Counted:
         wanted = 1 + _BESIDES.get(kind, 0)
         torn_down = int(f"stop_{kind}" in self.airflow.tasks(self.dag, self.run))
-        running = wanted - torn_down if kind_named(kind).bills_until_stopped else 0
+        stays = kind_named(kind).bills_until_stopped or kind in _KEPT
+        running = wanted - torn_down if stays else 0
         return self.account.count(kind, wanted=wanted, ended=torn_down, running=running)
 
     def _announced(self, kind: str) -> str:
@@ -133,35 +136,37 @@ def triggerer_dies(waiting: WaitingRun) -> None:
     before = waiting.triggerers()
     waiting.airflow.triggerer.kill()
     waiting.airflow.triggerer.start()
-    waiting.wait_for_triggerer(lambda now: None not in now and not now & before)
+    waiting.wait_for_triggerer(lambda now: now.isdisjoint({None, *before}))
     waiting.let_go()
 
 
 def triggers_move(waiting: WaitingRun) -> None:
     """The triggerer hangs until another has its triggers, and comes back; then the other one dies."""
-    first = waiting.triggerers()
+    [first] = waiting.triggerers()
+    assert first is not None
     with second_triggerer(waiting.airflow) as second:
         signal_group(waiting.airflow.triggerer, signal.SIGSTOP)
         try:
-            waiting.wait_for_triggerer(lambda now: None not in now and not now & first)
+            waiting.wait_for_triggerer(lambda now: now.isdisjoint({None, first}))
             others = waiting.triggerers()
         finally:
             signal_group(waiting.airflow.triggerer, signal.SIGCONT)
-        wait_until_let_go(waiting)
+        wait_until_let_go(waiting, first)
         second.kill()
-    waiting.wait_for_triggerer(lambda now: None not in now and not now & others)
+    waiting.wait_for_triggerer(lambda now: now.isdisjoint({None, *others}))
     waiting.let_go()
 
 
-def wait_until_let_go(waiting: WaitingRun) -> None:
-    """Wait until the triggerer that came back has noticed, for every job, that it is waited for elsewhere."""
+def wait_until_let_go(waiting: WaitingRun, triggerer: int) -> None:
+    """Wait until a triggerer has noticed, for every job, that it has to wait no more: Airflow calls our kill there."""
     folder = waiting.airflow.home / "logs" / f"dag_id={waiting.dag}" / f"run_id={waiting.run}"
 
     def noticed() -> bool:
-        log = "\n".join(path.read_text(errors="replace") for path in folder.rglob("*.log*"))
-        return all(f"{job} is left alone: the task waits on, elsewhere" in log for job in waiting.jobs.values())
+        logs = [path.read_text(errors="replace") for path in folder.rglob(f"*.trigger.{triggerer}.log")]
+        killed = [log for log in logs if "invoking on_kill" in log and "trigger completed" in log]
+        return len(killed) == len(KINDS)
 
-    eventually(noticed, within=_WITHIN, what="the old triggerer's word on its triggers", every=1)
+    eventually(noticed, within=_WITHIN, what="the old triggerer's last word on its triggers", every=1)
 
 
 def scheduler_dies(waiting: WaitingRun) -> None:
