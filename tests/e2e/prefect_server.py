@@ -48,7 +48,7 @@ class PrefectServer:
 
     def start(self) -> PrefectServer:
         self.server.start()
-        eventually(lambda: self.rest.get("/health").json() is True, within=180, what="the Prefect server's start")
+        eventually(lambda: self.rest.get("/health").json() is True, within=600, what="the Prefect server's start")
         return self
 
     def stop(self) -> None:
