@@ -23,6 +23,8 @@ __all__ = ["TogetherJobTrigger", "TogetherSensorTrigger"]
 _EVENTS_EVERY = 5.0
 #: Seconds to look for the end of a job in `on_kill`, and for all of it; Airflow gives 30.
 _KILL_PATIENCE, _KILL_SECONDS = 15.0, 25.0
+#: Seconds that this work may go on in the background: less than the `KILL_WINDOW` of a new attempt.
+_SETTLE_SECONDS = 90.0
 #: Work of `on_kill` that is under way; asyncio itself holds its tasks only weakly.
 _ENDING: set[asyncio.Task[None]] = set()
 #: States in which the task may have been resumed with the job's result, instead of being cleared.
@@ -184,20 +186,27 @@ class TogetherJobTrigger(_Watching):
         End the jobs if a person's action on the task means that nobody wants them any more.
 
         Airflow 3.3 cancels this every second until it returns, instead of giving it the 30 seconds it promises. So the
-        work is done by an asyncio task of its own, and the cancellations only end the wait for it when it is done or
-        takes too long.
+        work is done by an asyncio task of its own, which goes on when this has to return: a triggerer under load takes
+        long to say what state the task is in.
         """
-        work = asyncio.create_task(asyncio.wait_for(self._settle_all(), _KILL_SECONDS), name="end unwanted jobs")
+        work = asyncio.create_task(self._settle_in_time(), name="end unwanted jobs")
         _ENDING.add(work)
         work.add_done_callback(_ENDING.discard)
-        while not work.done():
+        until = time.monotonic() + _KILL_SECONDS
+        while not work.done() and (left := until - time.monotonic()) > 0:
             try:
-                await asyncio.shield(work)
+                await asyncio.wait({work}, timeout=left)
             except asyncio.CancelledError:
                 if work.cancelled():
                     raise
-            except TimeoutError:
-                self.log.error("It took too long; %s may still run.", ", ".join(self.references))
+        if not work.done():
+            self.log.warning("It takes long; it goes on in the background: %s.", ", ".join(self.references))
+
+    async def _settle_in_time(self) -> None:
+        try:
+            await asyncio.wait_for(self._settle_all(), _SETTLE_SECONDS)
+        except TimeoutError:
+            self.log.error("It took too long; %s may still run.", ", ".join(self.references))
 
     async def _settle_all(self) -> None:
         try:

@@ -18,6 +18,7 @@ from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_provider.operators.endpoint import TogetherEndpointOperator
 from airflow_provider.operators.fine_tune import TogetherFineTuneOperator
+from airflow_provider.triggers.job import TogetherJobTrigger
 from tests.integration.airflow.conftest import SPEED
 from tests.integration.airflow.material import HARDWARE, MODEL, training, uploaded
 from tests.integration.airflow.task import Task, kill_in_triggerer
@@ -70,6 +71,29 @@ def test_a_job_that_nobody_wants_any_more_is_ended(
     task = fine_tune()
     deferral = task.run()
     task.states.state = state
+    kill_in_triggerer(task, deferral, monkeypatch)
+    assert running(slow) == 0
+
+
+def test_a_job_is_ended_also_where_the_state_of_its_task_is_told_after_the_time_for_a_kill(
+    fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = fine_tune()
+    deferral = task.run()
+    task.states.state = "failed"
+    over, states, on_kill = threading.Event(), task.states, TogetherJobTrigger.on_kill
+
+    def told_late(**asked: Any) -> Any:
+        over.wait(30)
+        return states(**asked)
+
+    async def cut_short(trigger: TogetherJobTrigger) -> None:
+        await on_kill(trigger)
+        over.set()
+
+    monkeypatch.setattr("airflow_provider.triggers.job._KILL_SECONDS", 0.1)
+    monkeypatch.setattr(TogetherJobTrigger, "on_kill", cut_short)
+    monkeypatch.setattr(task, "states", told_late)
     kill_in_triggerer(task, deferral, monkeypatch)
     assert running(slow) == 0
 
