@@ -43,7 +43,7 @@ class Stage(Generic[Orchestrator]):
             dag_id, connection=self.account.connection, folder=str(self.folder), **{**files, **params}
         )
 
-    def expect_run(self: Stage[AirflowCluster], dag_id: str, run: str, state: str, *, within: float = 300) -> None:
+    def expect_run(self: Stage[AirflowCluster], dag_id: str, run: str, state: str, *, within: float = 600) -> None:
         """Wait for the end of a run, and fail with its tasks and their logs if it did not end so."""
         ended = self.on.wait_for_run(dag_id, run, within=within)
         tasks = {name: row["state"] for name, row in self.on.tasks(dag_id, run).items()}

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.airflow_cluster import AirflowCluster
 from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.jobs import MAKE, OPERATIONS, POINTS
-from tests.e2e.matrix.play import Performance, Record, Scenario, Stage
+from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 
 pytestmark = pytest.mark.e2e
 
@@ -76,7 +76,10 @@ def scenarios(kind: str) -> list[Scenario[AirflowCluster]]:
 SCENARIOS = [scenario for kind in MAKE for scenario in scenarios(kind)]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+ALWAYS = [f"{kind}: killed at {len(POINTS)} points, retried" for kind in ("fine_tune", "endpoint")]
+
+
+@pytest.mark.parametrize("scenario", cells(SCENARIOS, always=ALWAYS))
 def test_a_killed_task_pays_for_one_job(
     scenario: Scenario[AirflowCluster], in_airflow: Performance[AirflowCluster], record_cell: Record
 ) -> None:

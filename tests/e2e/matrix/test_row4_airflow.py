@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.airflow_cluster import AirflowCluster
 from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.one_task import TASK, OneTask
-from tests.e2e.matrix.play import Performance, Record, Scenario, Stage
+from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 
 pytestmark = pytest.mark.e2e
 
@@ -20,8 +20,8 @@ _RESTART = threading.Lock()
 def deadline_passes(kind: str, how: str, stage: Stage[AirflowCluster], *, restart: bool = False) -> Counted:
     task = OneTask(stage, kind, f"{kind}_{how}_timeout")
     task.start()
-    task.wait_until_it_waits()
     if restart:
+        task.wait_until_it_waits()
         restart_triggerer(stage.on)
     task.wait_until("failed")
     task.says("WaitTimeout", f"{kind}:{task.jobs[0]}")
@@ -38,7 +38,6 @@ def deadline_passes_after_a_restart(kind: str, stage: Stage[AirflowCluster]) -> 
 def execution_timeout_passes(kind: str, how: str, stage: Stage[AirflowCluster]) -> Counted:
     task = OneTask(stage, kind, f"{kind}_{how}_execution_timeout")
     task.start()
-    task.wait_until_it_waits()
     task.wait_until("failed")
     task.says(f"{kind}:{task.jobs[0]}")
     return task.count(ended=1)
@@ -65,7 +64,10 @@ def scenarios(kind: str) -> list[Scenario[AirflowCluster]]:
     return made
 
 
-@pytest.mark.parametrize("scenario", [*scenarios("fine_tune"), *scenarios("batch")], ids=str)
+CELLS = cells([*scenarios("fine_tune"), *scenarios("batch")], always=["fine_tune: deadline passes while deferred"])
+
+
+@pytest.mark.parametrize("scenario", CELLS)
 def test_a_task_whose_time_is_up_leaves_no_job(
     scenario: Scenario[AirflowCluster], in_airflow: Performance[AirflowCluster], record_cell: Record
 ) -> None:

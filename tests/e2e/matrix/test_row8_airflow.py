@@ -12,7 +12,7 @@ from tests.e2e.airflow_cluster import AirflowCluster
 from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.jobs import POINTS
 from tests.e2e.matrix.one_task import TASK, OneTask
-from tests.e2e.matrix.play import Performance, Record, Scenario, Stage
+from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 from tests.e2e.processes import eventually
 
 pytestmark = pytest.mark.e2e
@@ -79,7 +79,7 @@ def teardown_dies(stage: Stage[AirflowCluster]) -> Counted:
     task = OneTask(stage, KIND, "pipeline_deferred")
     task.start(held=False)
     request = "DELETE /endpoints/{id}"
-    eventually(lambda: request in stage.account.emulator.counts()["requests"], within=240, what=request)
+    eventually(lambda: request in stage.account.emulator.counts()["requests"], within=400, what=request)
     os.kill(process_of(task, "stop_job"), signal.SIGKILL)
     stage.expect_run(task.dag, task.run, "success")
     assert task.airflow.tasks(task.dag, task.run)["stop_job"]["try_number"] == 2
@@ -93,7 +93,7 @@ def process_of(task: OneTask, name: str) -> int:
         row = task.airflow.tasks(task.dag, task.run)[name]
         return row["pid"] if row["state"] == "running" else None
 
-    return eventually(look, within=240, what=f"the process of {name}")
+    return eventually(look, within=400, what=f"the process of {name}")
 
 
 def row(case: str, play: object) -> Scenario[AirflowCluster]:
@@ -115,7 +115,10 @@ SCENARIOS = [
 ]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+ALWAYS = ("endpoint: killed answer read, id not stored, no retry left", "endpoint: the step use fails")
+
+
+@pytest.mark.parametrize("scenario", cells(SCENARIOS, always=ALWAYS))
 def test_an_endpoint_does_not_outlive_its_pipeline(
     scenario: Scenario[AirflowCluster], in_airflow: Performance[AirflowCluster], record_cell: Record
 ) -> None:

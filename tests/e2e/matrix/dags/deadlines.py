@@ -10,7 +10,7 @@ from airflow.sdk import DAG
 from tests.e2e.matrix.jobs import PARAMS, job_task
 
 #: Seconds that a job may take, and a task.
-LIMIT = 25
+LIMIT = 40
 
 _LIMITS: dict[str, dict[str, Any]] = {
     "timeout": {"timeout": LIMIT},
