@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,32 @@ class Cell:
 _HEADER = ("row", "where", "kind", "what happened", "wanted", "paid", "orphaned", "wrongly cancelled", "")
 
 
+#: Kinds of one case, from which on they share a line as long as all of them hold.
+_MANY = 8
+
+
 def table(cells: Iterable[Cell]) -> str:
-    """The matrix, a line for each cell."""
-    rows = [_HEADER, *(_line(cell) for cell in sorted(cells, key=lambda cell: (cell.row, cell.where, cell.kind)))]
+    """The matrix, a line for each cell; a case that holds for many kinds alike has one line with the sums."""
+    ordered = sorted(cells, key=lambda cell: (cell.row, cell.where, cell.case, cell.kind))
+    rows = [_HEADER]
+    for _, group in groupby(ordered, key=lambda cell: (cell.row, cell.where, cell.case)):
+        rows += _lines(list(group))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _lines(alike: list[Cell]) -> list[tuple[str, ...]]:
+    if len(alike) < _MANY or not all(cell.holds for cell in alike):
+        return [_line(cell) for cell in alike]
+    counts = [cell.counted for cell in alike if cell.counted is not None]
+    summed = Counted(
+        wanted=sum(each.wanted for each in counts),
+        paid=sum(each.paid for each in counts),
+        orphaned=sum(each.orphaned for each in counts),
+        wrongly_cancelled=sum(each.wrongly_cancelled for each in counts),
+    )
+    return [_line(replace(alike[0], kind=f"{len(alike)} kinds", counted=summed))]
 
 
 def _line(cell: Cell) -> tuple[str, ...]:
