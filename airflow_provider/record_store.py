@@ -52,21 +52,25 @@ class TaskRecordStore:
 
     def save(self, key: str, record: JobRecord) -> None:
         """Keep a record, in place of the one before. Returns when Airflow's database has it."""
+        from together_flows.jobs import Phase
+
         self._seen[key] = record  # first, so that this process still knows the job when the write fails
         self._set(key, record.to_dict())
-        self.publish([record])
+        if record.phase in (Phase.INTENT, Phase.SUBMITTED):
+            self.publish([record])
 
     def publish(self, records: Iterable[JobRecord]) -> None:
         """
         Tell the teardown what may bill until it is stopped, before it does: it may have no answer from this task.
 
-        :param records: those that may have a job, or are about to.
+        :param records: those that may have a job, or are about to. One that a failed attempt left as ended is among
+            them, because this attempt may adopt its job.
         """
         from together_flows.jobs import Phase, kind_named
 
         told = False
         for record in records:
-            if kind_named(record.kind).bills_until_stopped and record.phase in (Phase.INTENT, Phase.SUBMITTED):
+            if kind_named(record.kind).bills_until_stopped and record.phase is not Phase.PREPARING:
                 self._published[record.marker] = record.to_dict()
                 told = True
         if told:

@@ -357,8 +357,25 @@ def test_a_teardown_finds_an_endpoint_whose_task_died_before_it_knew_the_answer(
     monkeypatch.setattr(Together, "send", send)
     assert running(slow, "endpoint") == 1
 
+    assert len(torn_down(task)) == 1
+    assert running(slow, "endpoint") == 0
+
+
+def test_a_teardown_finds_an_endpoint_that_a_retry_has_adopted(slow: Emulator) -> None:
+    task = endpoint(retries=1)
+    task.run()
+    with pytest.raises(TaskDeferralError):
+        task.fail_deferral("Trigger failure")
+    task.retry()
+    task.xcoms.clear()  # as Airflow does before an attempt begins
+    task.run()
+    assert len(torn_down(task)) == 1
+    assert running(slow, "endpoint") == 0
+
+
+def torn_down(task: Task) -> list[str]:
+    """What the teardown of an endpoint's task stops."""
     stop = TogetherEndpointTeardownOperator(task_id="stop", setup_task_id="task")
     context = task.context(stop)
     context["ti"].xcom_pull = lambda *, task_ids, key: task.xcoms.get(key)
-    assert len(stop.execute(context)) == 1
-    assert running(slow, "endpoint") == 0
+    return stop.execute(context)
