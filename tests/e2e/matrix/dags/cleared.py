@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 from tests.e2e.matrix.jobs import MAKE, PARAMS, die_if_asked_to
 
 #: An argument of each kind that is a number, from a file that a scenario may change.
-_NUMBERED = {"fine_tune": "n_epochs", "batch": "max_tokens", "endpoint": "inactive_timeout"}
+_NUMBERED = {"fine_tune": "n_epochs", "batch": "max_tokens", "endpoint": "max_replicas"}
 
 
 def number_in(folder: str) -> int:
