@@ -34,6 +34,8 @@ pytestmark = pytest.mark.e2e
 KINDS = tuple(MAKE_EVERY)
 #: Emulated seconds per real second at which no job ends by itself.
 NEARLY_STILL = 0.001
+#: The same at which what runs until it is stopped is stopped soon, and is not ended by its own time limits before.
+UNHURRIED = 60.0
 #: Seconds that the API server is away.
 OUTAGE = 60.0
 _WITHIN = 300.0
@@ -74,11 +76,8 @@ class WaitingRun:
         eventually(lambda: has_them(self.triggerers()), within=_WITHIN, what=f"triggers of {self.run}", every=0.5)
 
     def let_go(self) -> None:
-        """Let the jobs end."""
+        """Let the jobs end: until all are done by the API's own word, whatever Airflow does meanwhile."""
         self.account.emulator.settings(speed=SPEED * 5)
-
-    def wait_for_jobs(self) -> None:
-        """Wait until all jobs have ended, or run as they should; by the API's own word, whatever Airflow does."""
         with client_of(self.account) as client:
 
             def done(job: str) -> bool:
@@ -87,6 +86,7 @@ class WaitingRun:
                 return status is not None and status.state.is_final
 
             eventually(lambda: all(map(done, self.jobs.values())), within=_WITHIN, what="the end of all jobs")
+        self.account.emulator.settings(speed=UNHURRIED)
 
     def cell(self, kind: str, event: Event) -> Cell:
         """What became of one of the tasks and its job, when the run is over."""
@@ -173,7 +173,6 @@ def scheduler_dies(waiting: WaitingRun) -> None:
     """The jobs end while there is no scheduler."""
     waiting.airflow.scheduler.kill()
     waiting.let_go()
-    waiting.wait_for_jobs()
     waiting.airflow.scheduler.start()
 
 
@@ -182,7 +181,6 @@ def api_server_is_away(waiting: WaitingRun) -> None:
     waiting.airflow.api_server.kill()
     back_at = time.monotonic() + OUTAGE
     waiting.let_go()
-    waiting.wait_for_jobs()
     time.sleep(max(back_at - time.monotonic(), 0.0))
     waiting.airflow.api_server.start()
 
