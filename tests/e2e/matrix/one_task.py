@@ -130,6 +130,10 @@ class OneTask:
         missing = [said for said in words if said not in log]
         assert not missing, f"the log does not say {missing}:\n{log}"
 
+    def adopted(self, job: str) -> bool:
+        """Whether a later attempt has taken this job over."""
+        return f"{self.kind}:{job} runs already for this task; adopted." in self.log()
+
     def count(self, *, wanted: int = 1, ended: int = 0, running: int = 0) -> Counted:
         """Count what was paid for, and fail if anything of another kind bills."""
         counted: Counted = self.account.count(self.kind, wanted=wanted, ended=ended, running=running)

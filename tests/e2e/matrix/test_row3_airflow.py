@@ -35,12 +35,31 @@ def runs_on(kind: str) -> int:
 # Cleared while it waits: "again". The old job is ended, and one new job runs.
 
 
-def cleared_while_it_waits(kind: str, how: str, stage: Stage[AirflowCluster]) -> Counted:
-    task = OneTask(stage, kind, f"{kind}_{how}_0_retries")
+def cleared_while_deferred(kind: str, stage: Stage[AirflowCluster]) -> Counted:
+    task = OneTask(stage, kind, f"{kind}_deferred_0_retries")
     task.start()
     first = task.wait_until_it_waits()
     task.clear()
     return ends_with_a_new_job(task, first)
+
+
+def cleared_while_running(kind: str, stage: Stage[AirflowCluster]) -> Counted:
+    task = OneTask(stage, kind, f"{kind}_in_worker_0_retries")
+    task.start()
+    first = task.wait_until_it_waits()
+    task.clear()
+    eventually(lambda: task.adopted(first) or task.account.paid(kind) == 2, within=180, what="the new attempt's job")
+    if task.adopted(first) and not task.account.emulator.counts()["cancelled"][kind]:
+        return ends_with_the_job_that_airflow_left(task, first)
+    return ends_with_a_new_job(task, first)
+
+
+def ends_with_the_job_that_airflow_left(task: OneTask, job: str) -> Counted:
+    """On a busy machine the 5 seconds that Airflow gives a process may not do to end its job, which is then adopted."""
+    assert "::group::Post Execute" not in task.log("attempt=1.log"), "the process had time enough, and left its job"
+    task.ends_as("success")
+    assert task.returned() == job
+    return task.count(ended=torn_down(task.kind, 1))
 
 
 def run_cleared_while_it_waits(kind: str, stage: Stage[AirflowCluster]) -> Counted:
@@ -128,7 +147,7 @@ def cleared_after_failure_while_its_job_runs(kind: str, how: str, stage: Stage[A
     task.wait_until_it_waits()
     task.ends_as("success")
     assert task.returned() == job
-    task.says(f"{kind}:{job} runs already for this task; adopted.")
+    assert task.adopted(job)
     return task.count(running=runs_on(kind))
 
 
@@ -188,7 +207,7 @@ def cleared_while_it_waits_to_reattach(kind: str, how: str, stage: Stage[Airflow
     task.start()
     job = task.wait_until_it_waits()
     task.clear()
-    eventually(lambda: "; adopted." in task.log(), within=180, what="the adoption")
+    eventually(lambda: task.adopted(job), within=180, what="the adoption")
     task.wait_until_it_waits()
     task.ends_as("success")
     assert task.returned() == job
@@ -204,7 +223,7 @@ def cleared_after_success_to_reattach(kind: str, stage: Stage[AirflowCluster]) -
     task.clear()
     task.ends_as("success")
     assert task.returned() == job
-    task.says("; adopted.")
+    assert task.adopted(job)
     return task.count(running=runs_on(kind))
 
 
@@ -267,8 +286,8 @@ Play = Callable[[Stage[AirflowCluster]], Counted]
 def cases(kind: str) -> dict[str, Play]:
     """What a person does, and how it is played."""
     return {
-        "cleared while deferred": partial(cleared_while_it_waits, kind, "deferred"),
-        "cleared while running": partial(cleared_while_it_waits, kind, "in_worker"),
+        "cleared while deferred": partial(cleared_while_deferred, kind),
+        "cleared while running": partial(cleared_while_running, kind),
         "run cleared while deferred": partial(run_cleared_while_it_waits, kind),
         "cleared twice at once": partial(cleared_twice_at_once, kind),
         "cleared, and again while the new attempt waits": partial(cleared_again_while_the_new_attempt_waits, kind),

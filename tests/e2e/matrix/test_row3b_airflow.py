@@ -44,7 +44,7 @@ def evicted_with_a_retry_left(kind: str, whom: Whom, stage: Stage[AirflowCluster
     task.start()
     job = task.wait_until_it_waits()
     os.kill(whom(task.pid), signal.SIGTERM)
-    eventually(lambda: adopted(task, job), within=180, what="the adoption by the retry")
+    eventually(lambda: task.adopted(job), within=180, what="the adoption by the retry")
     task.ends_as("success")
     assert task.returned() == job
     assert task.airflow.tasks(task.dag, task.run)[TASK]["try_number"] == 2
@@ -64,14 +64,10 @@ def evicted_with_none_left(kind: str, whom: Whom, stage: Stage[AirflowCluster]) 
         return task.count(ended=1)
     assert task.account.emulator.billing() == {kind: 1}
     task.clear()
-    eventually(lambda: adopted(task, job), within=180, what="the adoption by the re-run")
+    eventually(lambda: task.adopted(job), within=180, what="the adoption by the re-run")
     task.ends_as("success")
     assert task.returned() == job
     return task.count()
-
-
-def adopted(task: OneTask, job: str) -> bool:
-    return f"{task.kind}:{job} runs already for this task; adopted." in task.log()
 
 
 def scenarios(kind: str) -> list[Scenario[AirflowCluster]]:
