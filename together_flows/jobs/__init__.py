@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from together_flows.jobs.closing_words import last_words, last_words_without_record, with_last_words
     from together_flows.jobs.ending import end_job
     from together_flows.jobs.kind import KINDS, JobKind, kind_named
-    from together_flows.jobs.closing_words import last_words, last_words_without_record, with_last_words
     from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
     from together_flows.jobs.outcome import Outcome, conclude, outcome_from_event, outcome_to_event, remember
     from together_flows.jobs.pages import page_of

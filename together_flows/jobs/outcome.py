@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from together_flows.errors import JobCancelled, JobFailed, NotFound, TogetherError, WaitTimeout
+from together_flows.jobs.closing_words import last_words, last_words_without_record
 from together_flows.jobs.ending import end_job
 from together_flows.jobs.kind import JobKind
-from together_flows.jobs.closing_words import last_words, last_words_without_record
 from together_flows.jobs.model import JobReference, JobState, JobStatus
 from together_flows.jobs.record import JobRecord, Phase, TaskOutcome
 from together_flows.jobs.steps import Load, Log, Save, Send, Sleep, Steps
