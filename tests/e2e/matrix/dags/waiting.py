@@ -15,4 +15,4 @@ with DAG("every_kind_waits", schedule=None, params=_PARAMS) as every_kind_waits:
     add_every_job(retries=0)
 
 with DAG("every_kind_waits_with_retries", schedule=None, params=_PARAMS) as every_kind_waits_with_retries:
-    add_every_job(retries=4, retry_delay=timedelta(seconds=10))
+    add_every_job(retries=4, retry_delay=timedelta(seconds=20))
