@@ -59,13 +59,13 @@ class OneTask:
 
     @property
     def jobs(self) -> list[str]:
-        """The ids of the account's jobs of this kind, oldest first."""
+        """The ids of the account's jobs of this kind, oldest first, without endpoints that were deleted."""
         return list(reversed(self.account.job_ids(self.kind)))
 
     def wait_until_it_waits(self, number: int = 1) -> str:
-        """Wait until a trigger, or the worker, has looked at the n-th job in its wait for it. Answers with its id."""
+        """Wait until a trigger, or the worker, has looked at the n-th job, which is the newest. Answers with its id."""
         self.account.wait_for_paid(self.kind, number, within=_WAITS_WITHIN)
-        job = self.jobs[number - 1]
+        job = self.jobs[-1]
         state = "deferred" if self.deferred else "running"
         self.airflow.wait_for_task(self.dag, self.run, TASK, state, within=_WAITS_WITHIN)
         said = f"{self.kind}:{job}: "

@@ -260,7 +260,7 @@ def run_deleted(kind: str, how: str, stage: Stage[AirflowCluster]) -> Counted:
     task.start()
     task.wait_until_it_waits()
     task.airflow.mark_run(task.dag, task.run, "failed")  # Airflow refuses to delete a run that runs
-    eventually(lambda: task.airflow.run_state(task.dag, task.run) == "failed", within=180, what="the run's end")
+    task.airflow.wait_for_run(task.dag, task.run)  # which its teardown comes before
     task.airflow.delete_run(task.dag, task.run)
     task.wait_until_ended()
     task.let_go()
