@@ -46,7 +46,8 @@ class Run:
         folder.mkdir()
         account, files = stage.account.block, stage.account.files
         placed = {"account": account, "kind": kind, "folder": str(folder), "training_file": files["training_file"]}
-        return cls(stage, stage.on.run(f"{flow}/{served_by}", {"order": {**placed, **order}}), folder)
+        deployment = f"{flow.replace('_', '-')}/{served_by}"  # Prefect names a flow after its function, with dashes
+        return cls(stage, stage.on.run(deployment, {"order": {**placed, **order}}), folder)
 
     @property
     def server(self) -> PrefectServer:
