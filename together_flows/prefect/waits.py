@@ -115,6 +115,8 @@ class _Waited:
 
     def conclusion(self, outcome: Outcome) -> Steps[dict[str, Any]]:
         base_url = self.account.get_base_url()
+        if self._was_ended_at_the_deadline(outcome):
+            outcome = Expired()
         if isinstance(outcome, Expired) and not self.own:
             late = WaitTimeout(
                 f"The {self.kind.noun} {self.reference.id} was not done by the deadline. It was left alone: this flow "
@@ -127,6 +129,11 @@ class _Waited:
             raise late
         manifest = yield from conclude(self.kind, self.reference, outcome, base_url=base_url)
         return {**manifest, "reference": str(self.reference), "url": self.page}
+
+    def _was_ended_at_the_deadline(self, outcome: Outcome) -> bool:
+        """Whether an attempt before this one was so late that it cancelled the job, and died before it said so."""
+        cancelled = isinstance(outcome, Done) and outcome.status.state is JobState.CANCELLED
+        return cancelled and self.own and self.deadline is not None and time.time() >= self.deadline
 
 
 def _task_began() -> float:

@@ -15,9 +15,9 @@ from tests.e2e.processes import eventually
 
 #: Name under which the flows are served for all scenarios that do not kill what serves them.
 EVERYBODY = "everybody"
-#: Emulated seconds per second on an account where no job ends by itself while a scenario lasts. What is cancelled there
-#: is over within some ten seconds.
-SLOW = 1.0
+#: Emulated seconds per second on an account where no job of the kind ends by itself while a scenario lasts. What is
+#: cancelled there is over within some ten seconds.
+SLOW = {"fine_tune": 1.0, "batch": 0.02, "endpoint": 1.0}
 #: Kinds that end by themselves, and what a wait for them reads.
 WORK = {"fine_tune": "/fine-tunes/{id}", "batch": "/batches/{id}"}
 KINDS = (*WORK, "endpoint")

@@ -17,6 +17,9 @@ from tests.e2e.prefect_server import PrefectServer
 pytestmark = pytest.mark.e2e
 
 KINDS = ("fine_tune", "batch", "endpoint")
+#: Async waits of an account share their looks, which are no steps of a job's own flow. So only a sync flow dies between
+#: two looks.
+WAYS = {"fine_tune": "called", "batch": "awaited", "endpoint": "called"}
 POINTS_IN_A_SUBFLOW = ("answer read, id not stored", "while waiting")
 #: Deaths before an endpoint is there.
 NOTHING_PAID = ("before the intent is stored", "after the intent, before the request")
@@ -64,7 +67,7 @@ def scenarios(kind: str) -> list[Scenario[PrefectServer]]:
         "killed when the request was sent, the answer not read",
     )
     return [
-        Scenario("1", "Prefect", kind, points, partial(killed_at, tuple(POINTS), "awaited", kind)),
+        Scenario("1", "Prefect", kind, points, partial(killed_at, tuple(POINTS), WAYS[kind], kind)),
         Scenario("1", "Prefect", kind, unread, partial(killed_while_the_answer_is_on_its_way, kind)),
     ]
 

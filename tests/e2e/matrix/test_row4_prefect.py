@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 from tests.e2e.matrix.cell import Counted
-from tests.e2e.matrix.jobs import OPERATIONS
 from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 from tests.e2e.matrix.runs import SLOW, WORK, Run
 from tests.e2e.prefect_server import PrefectServer
@@ -25,7 +24,7 @@ LATE = {
 
 
 def late(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
-    stage.account.emulator.settings(speed=SLOW)
+    stage.account.emulator.settings(speed=SLOW[kind])
     run = Run.start(stage, way, kind)
     run.expect("FAILED")
     assert "timeout" in run.message(), run.message()
@@ -34,9 +33,10 @@ def late(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
 
 def late_after_a_kill(kind: str, stage: Stage[PrefectServer]) -> Counted:
     """The deadline counts from the submission: it was near when the process died, and passes before another runs."""
-    stage.account.emulator.settings(speed=SLOW)
-    _, read = OPERATIONS[kind]
-    run = Run.start(stage, "late_job", kind, die_at=[f"after:send:{read}"])
+    stage.account.emulator.settings(speed=SLOW[kind])
+    run = Run.start(stage, "late_job", kind)
+    run.wait_until_it_looks(kind)
+    run.kill()
     run.expect("CRASHED")
     run.run_again()
     run.pid(2)

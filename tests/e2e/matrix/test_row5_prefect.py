@@ -25,7 +25,7 @@ def in_its_wait(way: str, kind: str, stage: Stage[PrefectServer], *, served_by: 
         run = Run.start(stage, way, kind, served_by=served_by, hold=True)
         run.wait_until_in_use()
         return run
-    stage.account.emulator.settings(speed=SLOW)
+    stage.account.emulator.settings(speed=SLOW[kind])
     run = Run.start(stage, way, kind, served_by=served_by)
     run.wait_until_it_looks(kind)
     return run

@@ -42,7 +42,7 @@ def alone(
 
 def server_away(stage: Stage[PrefectServer]) -> Counted:
     """The wait does not need the server, and the job's end is told when it is back."""
-    stage.account.emulator.settings(speed=SLOW)
+    stage.account.emulator.settings(speed=SLOW["fine_tune"])
     run = Run.start(stage, "awaited", "fine_tune")
     run.wait_until_it_looks("fine_tune")
     stage.on.server.kill()

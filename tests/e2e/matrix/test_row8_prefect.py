@@ -26,7 +26,7 @@ def flow_fails(stage: Stage[PrefectServer]) -> Counted:
 
 def starting_fails(stage: Stage[PrefectServer]) -> Counted:
     """The endpoint itself comes to nothing, so that there is nothing to stop."""
-    stage.account.emulator.settings(speed=SLOW)
+    stage.account.emulator.settings(speed=SLOW["endpoint"])
     run = Run.start(stage, "awaited", "endpoint")
     stage.account.wait_for_paid("endpoint")
     [endpoint] = stage.account.job_ids("endpoint")
@@ -45,7 +45,7 @@ def process_dies(way: str, stage: Stage[PrefectServer]) -> Counted:
 
 
 def cancelled_while_starting(stage: Stage[PrefectServer]) -> Counted:
-    stage.account.emulator.settings(speed=SLOW)
+    stage.account.emulator.settings(speed=SLOW["endpoint"])
     run = Run.start(stage, "awaited", "endpoint")
     stage.account.wait_for_paid("endpoint")
     run.cancel()
@@ -55,7 +55,7 @@ def cancelled_while_starting(stage: Stage[PrefectServer]) -> Counted:
 
 def marked_failed(way: str, stage: Stage[PrefectServer]) -> Counted:
     """Prefect tells no process of it: the wait asks."""
-    stage.account.emulator.settings(speed=SLOW)
+    stage.account.emulator.settings(speed=SLOW["endpoint"])
     run = Run.start(stage, way, "endpoint")
     stage.account.wait_for_paid("endpoint")
     run.set_state("FAILED")

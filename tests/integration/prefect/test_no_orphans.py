@@ -335,6 +335,24 @@ def test_a_runner_that_is_stopped_leaves_work_to_whoever_runs_the_run_again(emul
     assert running(emulator) == {"fine_tune": 1}
 
 
+def test_a_job_that_an_attempt_before_cancelled_at_the_deadline_was_late_and_not_cancelled_by_somebody(
+    emulator: Emulator, file_id: str, client: Together
+) -> None:
+    """The attempt before died between the cancellation and the record of it."""
+    emulator.settings(speed=SLOW)
+
+    @flow
+    def late() -> None:
+        job = tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
+        client.send(fine_tunes.cancel(job["id"]))
+        while running(emulator):
+            time.sleep(0.05)
+        tp.wait_for_job.with_options(retries=0)(BLOCK, job, wait_timeout=0, **QUICK)
+
+    with pytest.raises(WaitTimeout):
+        late()
+
+
 def test_a_job_of_somebody_else_is_only_looked_at(emulator: Emulator, file_id: str, client: Together) -> None:
     emulator.settings(speed=SLOW)
     job = client.send(fine_tunes.create(training_file=file_id, model=MODEL))
