@@ -308,6 +308,7 @@ def test_shards_that_changed_rows_no_longer_need_are_ended(slow: Emulator, tmp_p
             poll_interval=0.2,
         )
 
+    slow.settings(speed=2)
     task = Task(make)
     task.run()
     del rows[5:]
@@ -330,8 +331,10 @@ def test_a_cancelled_batch_keeps_the_answers_it_has(emulator: Emulator, tmp_path
             poll_interval=0.2,
         )
     )
+    emulator.settings(speed=2)
     deferral = task.run()
     references = deferral.trigger_kwargs["references"]
+    emulator.settings(speed=SPEED)
     event = deferral.event()
     emulator.force("batch", references[1].partition(":")[2], "CANCELLED")
     event["outcomes"][1] |= {"state": "cancelled", "status": "CANCELLED"}

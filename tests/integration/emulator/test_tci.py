@@ -164,9 +164,10 @@ print(os.path.realpath("."))
 
 
 def test_code_that_wants_too_much_ends_its_session(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "WALL_SECONDS", 0.5)
     session = execute(account, "1")["data"]["session_id"]
-    endless = execute(account, "while True: pass", session_id=session)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(sandbox, "WALL_SECONDS", 0.5)
+        endless = execute(account, "while True: pass", session_id=session)
     after = execute(account, "1", session_id=session)
     greedy = outputs(account, "x = bytearray(2**30)")
 

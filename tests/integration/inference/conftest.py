@@ -24,9 +24,12 @@ class Send(Protocol):
     ) -> dict[str, Any]: ...
 
 
+SPEED = 3600.0
+
+
 @pytest.fixture(scope="session")
 def running_emulator() -> Iterator[Emulator]:
-    with Emulator(speed=3600) as emulator:
+    with Emulator(speed=SPEED) as emulator:
         yield emulator
 
 
@@ -35,7 +38,7 @@ def emulator(running_emulator: Emulator) -> Iterator[Emulator]:
     running_emulator.reset()
     yield running_emulator
     running_emulator.clear_faults()
-    running_emulator.settings(rate_limit=None)
+    running_emulator.settings(rate_limit=None, speed=SPEED)
 
 
 @pytest.fixture

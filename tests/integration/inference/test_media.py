@@ -60,6 +60,7 @@ async def test_videos_are_fetched_and_the_addresses_are_not_kept(send: Send, out
 
 
 async def test_no_more_videos_are_made_at_once_than_wished(send: Send, emulator: Emulator) -> None:
+    emulator.settings(speed=60)
     await send([f"parcel {n}" for n in range(9)], concurrency=3, **FILM)
     assert most_at_once(emulator.jobs("video")) == 3
 

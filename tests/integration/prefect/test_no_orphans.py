@@ -382,6 +382,7 @@ def test_a_job_that_somebody_cancels_fails_the_task_and_says_so(
 
 def test_the_sweep_lists_what_a_dead_run_left_and_ends_what_nobody_wants(emulator: Emulator, file_id: str) -> None:
     crashed, cancelled = submit_two(emulator, file_id), submit_two(emulator, file_id)
+    emulator.settings(speed=3.0)
     with get_client(sync_client=True) as prefect:
         prefect.set_flow_run_state(crashed, Crashed(), force=True)
         prefect.set_flow_run_state(cancelled, Cancelled(), force=True)

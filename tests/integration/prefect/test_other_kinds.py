@@ -233,7 +233,7 @@ def test_what_bills_is_ended_when_the_flow_fails(kind: str, emulator: Emulator, 
 @pytest.mark.parametrize("kind", ENDED)
 def test_a_cancelled_run_leaves_nothing_running(kind: str, emulator: Emulator, arguments: dict[str, Any]) -> None:
     """The hook that another process runs after a cancellation, on a run whose own process did nothing."""
-    emulator.settings(speed=200.0 if kind == "cluster" else 15.0)
+    emulator.settings(speed=200.0 if kind == "cluster" else 3.0)
 
     @flow
     def submitting() -> None:
