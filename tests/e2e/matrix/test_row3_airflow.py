@@ -250,7 +250,7 @@ def marked(kind: str, how: str, state: str, stage: Stage[AirflowCluster]) -> Cou
     task.ends_as("failed" if kind == "endpoint" else state)
     row = task.airflow.tasks(task.dag, task.run)[TASK]
     assert (row["state"], row["try_number"]) == (state, 1), "Airflow keeps the person's word, and nothing is retried"
-    task.says(stopped_by_a_person(task))
+    wait_for_the_word(task)
     return task.count(ended=1)
 
 
@@ -263,13 +263,14 @@ def run_deleted(kind: str, how: str, stage: Stage[AirflowCluster]) -> Counted:
     task.airflow.delete_run(task.dag, task.run)
     task.wait_until_ended()
     task.let_go()
-    eventually(lambda: stopped_by_a_person(task) in task.log(), within=60, what="the log's word on the job's end")
+    wait_for_the_word(task)
     return task.count(ended=1)
 
 
-def stopped_by_a_person(task: OneTask) -> str:
-    """What the log says of the job's end."""
-    return "a person stopped or cleared the task" if task.deferred else "A person stopped or cleared this task"
+def wait_for_the_word(task: OneTask) -> None:
+    """Wait until the log says why the job was ended. A run may be over before its trigger has come to that."""
+    said = "a person stopped or cleared the task" if task.deferred else "A person stopped or cleared this task"
+    eventually(lambda: said in task.log(), within=120, what="the log's word on the job's end")
 
 
 def wait_for_status(task: OneTask, status: str) -> None:
