@@ -56,7 +56,11 @@ def process_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
     run = in_its_wait("awaited", kind, stage)
     run.kill(signal.SIGTERM)
     run.expect("CRASHED")
-    return stage.account.count(kind, ended=1) if kind == "endpoint" else adopted_by_another_attempt(run, kind)
+    if kind == "endpoint":
+        return stage.account.count(kind, ended=1)
+    # The runner reports the crash as well, some moments after the process itself, and would undo a re-run before that.
+    eventually(lambda: "is left running" in run.log(), within=180, what="the word of the runner's hook")
+    return adopted_by_another_attempt(run, kind)
 
 
 def retried(kind: str, stage: Stage[PrefectServer]) -> Counted:
