@@ -59,7 +59,9 @@ def process_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
     if kind == "endpoint":
         return stage.account.count(kind, ended=1)
     # The runner reports the crash as well, some moments after the process itself, and would undo a re-run before that.
-    eventually(lambda: "is left running" in run.log(), within=180, what="the word of the runner's hook")
+    eventually(
+        lambda: "Process exited" in str(run.flow_run["state"]["message"]), within=180, what="the runner's report"
+    )
     return adopted_by_another_attempt(run, kind)
 
 
