@@ -82,7 +82,8 @@ class PrefectServer:
         served = self._deployment(like)
         kept = {name: served[name] for name in ("flow_id", "entrypoint", "parameter_openapi_schema")}
         directory = {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
-        self.ask("POST", "/work_pools/", {"name": pool, "type": "process"})
+        if self.rest.get(f"/work_pools/{pool}").status_code == 404:
+            self.ask("POST", "/work_pools/", {"name": pool, "type": "process"})
         body = {**kept, "name": pool, "work_pool_name": pool, "pull_steps": [directory]}
         self.ask("POST", "/deployments/", body)
 

@@ -23,7 +23,8 @@ DAG = "together_fine_tune_pipeline"
 def airflow(emulator: EmulatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCluster]:
     connection = {"conn_type": "together", "password": emulator.api_key, "host": emulator.url}
     home = tmp_path_factory.mktemp("airflow")
-    with airflow_cluster(home, ROOT / "dags_examples/airflow", connections={"together_default": connection}) as cluster:
+    dags = ROOT / "dags_examples/airflow"
+    with airflow_cluster(home, dags, connections={"together_default": connection}, on_postgres=True) as cluster:
         yield cluster
 
 

@@ -19,7 +19,7 @@ from together_flows.api import batches, files
 from together_flows.client import instant_retries
 from together_flows.emulator import EmulatorProcess
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
 #: Emulated seconds per real second, and for how many of them lists do not show a new job: half a real second.
