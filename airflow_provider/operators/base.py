@@ -257,7 +257,7 @@ class TogetherJobOperator(HidingOperator):
             deadline=deadline,
             interval=self._interval,
             on_clear=self.on_clear,
-            not_before=time.time() + conf.getfloat("scheduler", "scheduler_heartbeat_sec", fallback=5.0),
+            not_before=time.time() + 2 * conf.getfloat("scheduler", "scheduler_heartbeat_sec", fallback=5.0),
         )
         backstop = None if deadline is None else max(deadline - time.time(), 0.0) + _BACKSTOP_MARGIN
         attempt.park()
