@@ -18,6 +18,7 @@ from tests.integration.prefect.conftest import BLOCK, HARDWARE, MODEL, SLOW, run
 from together_flows.cli.app import app
 from together_flows.client import Together
 from together_flows.emulator import Emulator
+from together_flows.errors import AuthenticationFailed
 from together_flows.jobs import JobRecord, MemoryStore, submit_once
 
 SPEC = {"model": MODEL, "hardware": HARDWARE, "autoscaling": {"min_replicas": 1, "max_replicas": 1}}
@@ -104,6 +105,22 @@ def test_an_account_under_two_names_is_swept_once_and_one_without_its_block_stop
     ended = [row["flow_run"] for row in rows if row["verdict"] == "end"]
     assert sorted(ended) == sorted(runs)
     assert running(emulator) == {"endpoint": 1}, "whose account it is cannot be known without its block"
+
+
+def test_an_account_whose_key_is_refused_stops_no_other(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    crashed = left_behind()
+    tp.TogetherCredentials(api_key=emulator.api_key, base_url=emulator.url).save("revoked", overwrite=True, _sync=True)  # type: ignore[call-arg] # taken by Prefect's dispatcher
+    left_behind("revoked")
+    revoked = tp.TogetherCredentials(api_key="a-key-of-yesterday", base_url=emulator.url)
+    revoked.save("revoked", overwrite=True, _sync=True)  # type: ignore[call-arg] # taken by Prefect's dispatcher
+
+    rows = tp.sweep(dry_run=False)
+
+    assert ("end", str(crashed)) in verdicts(rows)
+    assert running(emulator) == {"endpoint": 1}, "whose account it is cannot be known without its key"
+    assert "account of block revoked cannot be seen" in caplog.text
+    with pytest.raises(AuthenticationFailed):
+        tp.sweep(credentials="revoked")
 
 
 def test_the_command_asks_a_prefect_server_too(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

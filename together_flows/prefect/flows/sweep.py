@@ -13,7 +13,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import StateType
 
-from together_flows.errors import TogetherError
+from together_flows.errors import AuthenticationFailed, TogetherError
 from together_flows.jobs.steps import Logger
 from together_flows.jobs.sweep import SweepWishes
 from together_flows.jobs.sweep import sweep as sweep_account
@@ -60,6 +60,11 @@ def sweep(
         One row for each job of ours that still runs: `flow_run`, `run_state`, `reference`, `job_state`, `verdict`
         (`"end"`, `"unclaimed"`, `"young"`, `"leave"`, `"keep"` or `"wanted"`), `usd_per_hour`, `age_seconds` and
         `ended`, which is empty where nothing was to be ended.
+
+    Raises:
+        TogetherError: an account could not be looked at; all others were swept before. A key that Together refuses is
+            an error only where `credentials` names it, for a run that used it has made nothing that could be seen with
+            it: elsewhere the log tells.
     """
     log = run_logger()
     wishes = SweepWishes(stop=not dry_run, include_unclaimed=include_unclaimed, grace=60.0 * grace_minutes)
@@ -69,13 +74,22 @@ def sweep(
         cancelling_for=timedelta(minutes=cancelling_for_minutes),
     )
     rows = []
+    unseen: list[TogetherError] = []
     for account in _accounts(source, credentials, log):
-        with account.block.get_client() as client:
-            report = sweep_account(client, [replace(source, blocks=account.names)], wishes, log=log)
+        try:
+            with account.block.get_client() as client:
+                report = sweep_account(client, [replace(source, blocks=account.names)], wishes, log=log)
+        except TogetherError as error:  # the other accounts are swept all the same
+            log(f"What runs in the account of block {account} cannot be seen: {error}", "error")
+            if account.is_wanted or not isinstance(error, AuthenticationFailed):
+                unseen.append(error)
+            continue
         log(report.text(), "info" if report.is_clean else "warning")
         rows += [_row(report, finding) for finding in report.findings if finding.verdict is not Verdict.FOREIGN]
     if rows:
         show_table("together-sweep", rows, "Remote jobs that run, and whose they are")
+    if unseen:
+        raise unseen[0]
     return rows
 
 
@@ -86,10 +100,14 @@ def verdict(label: Label, state: StateType) -> str:
 
 @dataclass(frozen=True)
 class _Account:
-    """An account, and the names of all blocks that hold its key."""
+    """An account, the names of all blocks that hold its key, and whether it was asked for."""
 
     block: TogetherCredentials
     names: frozenset[str]
+    is_wanted: bool
+
+    def __str__(self) -> str:
+        return ", ".join(sorted(self.names - {""})) or "(unnamed)"
 
 
 def _accounts(source: PrefectClaims, wanted: TogetherCredentials | str | None, log: Logger) -> list[_Account]:
@@ -105,7 +123,7 @@ def _accounts(source: PrefectClaims, wanted: TogetherCredentials | str | None, l
             log(f"What runs in the account of block {named} cannot be seen: {error}", "error")
             continue
         key = (block.api_key.get_secret_value(), block.get_base_url())
-        before = accounts.get(key, _Account(block, frozenset()))
+        before = accounts.get(key, _Account(block, frozenset(), is_wanted=named is wanted))
         accounts[key] = replace(before, names=before.names | {name_of(named)})
     return list(accounts.values())
 
