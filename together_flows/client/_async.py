@@ -21,6 +21,7 @@ from together_flows.client._base import (
     Body,
     Client,
     call_name,
+    check_packing,
     downloadable,
     hop_after,
     is_failure,
@@ -234,6 +235,7 @@ class AsyncTogether(Client):
         if not is_failure(operation, response):
             return response
         async with aclosing(response):
+            check_packing(operation, response)
             raise self._error(operation, response, await self._read(operation, response))
 
     async def _exchanged(self, operation: Operation[Any], prepared: Prepared) -> httpx2.Response:

@@ -13,7 +13,7 @@ import httpx2
 from pydantic import SecretStr
 
 from together_flows.api._operation import Operation, Reply
-from together_flows.client._connection import Tuning, next_hop
+from together_flows.client._connection import UNPACKED, Tuning, next_hop
 from together_flows.client._failure import ERROR_BODY_LIMIT, error_in_stream, error_of
 from together_flows.client._redaction import Redactor, secrets_in
 from together_flows.client._response import answer_of, decoded_json
@@ -28,6 +28,7 @@ __all__ = [
     "Body",
     "Client",
     "call_name",
+    "check_packing",
     "downloadable",
     "hop_after",
     "is_failure",
@@ -200,10 +201,31 @@ class Body:
 
 
 def is_failure(operation: Operation[Any], response: httpx2.Response) -> bool:
-    """Whether an answer is an error: a status from 400 up, or a redirect that is neither wanted nor followed."""
+    """Whether an answer is no success: a status from 400 up, a redirect that is neither wanted nor followed, or one
+    that is packed in a way that nobody asked for."""
+    if _unasked_packing(response):
+        return True
     if operation.reply is Reply.REDIRECT:
         return response.status_code >= 400
     return not response.is_success
+
+
+def check_packing(operation: Operation[Any], response: httpx2.Response) -> None:
+    """Refuse an answer that is packed in a way that was not asked for, unread.
+
+    Brotli and zstd pack a gigabyte into a few kilobytes, and httpx2 unpacks whole blocks where it can: such an answer
+    would fill the memory before its bytes are counted. Gzip packs to a thousandth at best.
+
+    Raises:
+        AnswerInvalid: it is packed otherwise.
+    """
+    if packing := _unasked_packing(response):
+        raise AnswerInvalid(f"{call_name(operation)}: the answer is packed as {packing[:40]!r}, unasked for.")
+
+
+def _unasked_packing(response: httpx2.Response) -> str:
+    packings = [packing.strip().lower() for packing in response.headers.get("content-encoding", "").split(",")]
+    return next((packing for packing in packings if packing and packing not in UNPACKED), "")
 
 
 def hop_after(operation: Operation[Any], response: httpx2.Response) -> httpx2.Request | None:

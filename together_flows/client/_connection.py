@@ -19,7 +19,7 @@ from together_flows import __version__
 from together_flows.client._settings import Settings
 from together_flows.errors import AnswerInvalid, ConnectionFailed, TogetherError
 
-__all__ = ["MAX_HOPS", "Tuning", "failures", "next_hop", "ssl_context"]
+__all__ = ["MAX_HOPS", "UNPACKED", "Tuning", "failures", "next_hop", "ssl_context"]
 
 USER_AGENT = f"together-flows/{__version__}"
 
@@ -32,6 +32,9 @@ MAX_HOPS = 10
 
 # What may go along when a redirect leads to another host. The key stays behind, and so does every header of the caller.
 _HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "host", "if-range", "range", "user-agent"})
+
+UNPACKED = frozenset({"gzip", "deflate", "identity"})
+"""Ways in which an answer may be packed. httpx2 would ask for further ones where it finds a library for them."""
 
 _NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
@@ -95,7 +98,7 @@ class Tuning:
 
     def _arguments(self) -> dict[str, Any]:
         return {
-            "headers": {"User-Agent": USER_AGENT},
+            "headers": {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
             "timeout": httpx2.Timeout(self.timeout, connect=self.connect_timeout),
             "limits": httpx2.Limits(
                 max_connections=self.max_connections,

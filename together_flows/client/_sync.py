@@ -17,6 +17,7 @@ from together_flows.client._base import (
     Body,
     Client,
     call_name,
+    check_packing,
     downloadable,
     hop_after,
     is_failure,
@@ -279,6 +280,7 @@ class Together(Client):
         if not is_failure(operation, response):
             return response
         with closing(response):
+            check_packing(operation, response)
             raise self._error(operation, response, self._read(operation, response))
 
     def _exchanged(self, operation: Operation[Any], prepared: Prepared) -> httpx2.Response:

@@ -33,8 +33,9 @@ def emulator() -> Iterator[EmulatorProcess]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_processes() -> Iterator[ProcessPoolExecutor]:
+    """Two of each test's own, so that one that hangs keeps none of the next from its start."""
     spawned = multiprocessing.get_context("spawn")
     meeting = spawned.Barrier(2)
     with ProcessPoolExecutor(2, mp_context=spawned, initializer=meet, initargs=(meeting,)) as pool:

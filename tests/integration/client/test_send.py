@@ -255,6 +255,19 @@ def test_an_answer_without_end_is_refused_in_bounded_memory(way: str) -> None:
 
 
 @both
+@pytest.mark.parametrize("packing", ["br", "zstd", "gzip, ZSTD", "x-" + "y" * 5_000])
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_that_is_packed_as_nobody_asked_for_is_refused_unread(way: str, packing: str, status: int) -> None:
+    packed = Reply(status, b'{"data": []}', {"Content-Encoding": packing})
+    with (
+        scripted(lambda asked: packed) as server,
+        pytest.raises(AnswerInvalid, match=r"packed as .{1,60}, unasked for"),
+    ):
+        sender(way, server.url)(files.list())
+    assert server.asked[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+@both
 def test_an_error_of_any_length_is_read_only_at_its_beginning(way: str) -> None:
     endless = Reply(400, b'{"error": "bad"}' + b" " * 1_000_000, headers={"Content-Length": "1000000000000"})
     with scripted(lambda asked: endless) as server, pytest.raises(BadRequest, match="bad"):
