@@ -22,6 +22,7 @@ from airflow_provider.task_state import state_in_airflow
 from together_flows.errors import JobCancelled, TogetherError
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from airflow.sdk import Context
@@ -204,16 +205,39 @@ class JobAttempt:
         statuses = (self._run(look(self.kind, reference.id)) for reference in self.references)
         return all(status is not None and status.state.is_final for status in statuses)
 
-    def deadline(self, timeout: float | None) -> float | None:
+    def deadline(self, timeout: float | None, execution_timeout: timedelta | None = None) -> float | None:
         """
-        When to give up, in seconds since the epoch. It counts from the submission, or from the clear after which a new
-        attempt took the job over, so that a retry or a restart does not prolong it.
+        When to give up, in seconds since the epoch; ``None`` for never.
 
-        :param timeout: seconds that the jobs may take.
+        :param timeout: seconds that the jobs may take. They count from the submission, or from the clear after which a
+            new attempt took the jobs over, so that a retry or a restart does not prolong them.
+        :param execution_timeout: how long this attempt may take, with all its deferrals.
         """
+        deadlines = (self._of_jobs(timeout), self._of_attempt(execution_timeout))
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def is_overdue(
+        self,
+        outcomes: Sequence[tuple[JobReference, Outcome]],
+        timeout: float | None,
+        execution_timeout: timedelta | None,
+    ) -> bool:
+        """Whether a wait was given up because of the attempt's time, and not of the jobs'."""
+        from together_flows.jobs.waiting import Expired
+
+        if not any(isinstance(outcome, Expired) for _, outcome in outcomes):
+            return False
+        return self.deadline(timeout, execution_timeout) != self._of_jobs(timeout)
+
+    def _of_jobs(self, timeout: float | None) -> float | None:
         if timeout is None:
             return None
         return max((max(record.intent_at, record.adopted_at or 0.0) for record in self.records), default=0.0) + timeout
+
+    def _of_attempt(self, execution_timeout: timedelta | None) -> float | None:
+        # Airflow 3.3 itself counts only the time in the worker, anew after each deferral.
+        began: datetime | None = getattr(self.context["ti"], "start_date", None)
+        return None if began is None or execution_timeout is None else (began + execution_timeout).timestamp()
 
     def wait(self, policy: WaitPolicy) -> list[Outcome]:
         """Wait in this process until all jobs have ended. May be interrupted."""

@@ -160,6 +160,8 @@ class TogetherJobOperator(HidingOperator):
         with self._ending_well(attempt):
             attempt = _round_of(attempt, [reference for reference, _ in outcomes])
             self._show_page(attempt)
+            if attempt.is_overdue(outcomes, self._timeout_seconds, self.execution_timeout):
+                raise AirflowTaskTimeout(f"{self.task_id} took longer than its execution_timeout.")
             return self._finish(attempt, outcomes)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -213,7 +215,7 @@ class TogetherJobOperator(HidingOperator):
 
         :returns: US dollars by the position of the job, where they are known.
         """
-        from together_flows.jobs import check_budget, run
+        from together_flows.jobs import check_budget, run, total_price
 
         budget = number(self.budget, "budget")
         estimates: dict[int, PriceEstimate] = {}
@@ -231,7 +233,7 @@ class TogetherJobOperator(HidingOperator):
                 self.log.warning("The price cannot be estimated: %s", error)
                 return {}
         if estimates:
-            total = _sum(list(estimates.values()))
+            total = total_price(list(estimates.values()))
             self.log.info("Estimated price: $%.2f (%s).", total.usd, total.basis)
             check_budget(total, budget)
         return {index: estimate.usd for index, estimate in estimates.items()}
@@ -250,7 +252,7 @@ class TogetherJobOperator(HidingOperator):
             self.job_page = page_of(reference, self.hook.client.base_url)
 
     def _defer(self, attempt: JobAttempt) -> None:
-        deadline = attempt.deadline(self._timeout_seconds)
+        deadline = attempt.deadline(self._timeout_seconds, self.execution_timeout)
         trigger = TogetherJobTrigger(
             together_conn_id=self.together_conn_id,
             references=[str(reference) for reference in attempt.references],
@@ -396,16 +398,3 @@ def _round_of(attempt: JobAttempt, references: Sequence[JobReference]) -> JobAtt
 
 def _default_deferrable() -> bool:
     return conf.getboolean("operators", "default_deferrable", fallback=False)
-
-
-def _sum(estimates: Sequence[PriceEstimate]) -> PriceEstimate:
-    from together_flows.jobs import PriceEstimate
-
-    if len(estimates) == 1:
-        return estimates[0]
-    return PriceEstimate(
-        usd=sum(estimate.usd for estimate in estimates),
-        basis=f"{len(estimates)} jobs; " + estimates[0].basis,
-        account_limit=min((e.account_limit for e in estimates if e.account_limit is not None), default=None),
-        allowed=all(estimate.allowed for estimate in estimates),
-    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from together_flows.jobs.model import JobEvent, JobReference, JobState, JobStatus
     from together_flows.jobs.outcome import Outcome, conclude, outcome_from_event, outcome_to_event, remember
     from together_flows.jobs.pages import page_of
-    from together_flows.jobs.pricing import PriceEstimate, check_budget, fine_tune_price, hourly_usd
+    from together_flows.jobs.pricing import PriceEstimate, check_budget, fine_tune_price, hourly_usd, total_price
     from together_flows.jobs.record import JobRecord, JobStore, MemoryStore, Phase, SqliteStore, TaskOutcome
     from together_flows.jobs.steps import arun, run
     from together_flows.jobs.submission import SubmissionPolicy, asubmit_once, killed_by_the_clear, submit_once
@@ -29,7 +29,7 @@ _HOMES = {
     "model": ("JobEvent", "JobReference", "JobState", "JobStatus"),
     "outcome": ("Outcome", "conclude", "outcome_from_event", "outcome_to_event", "remember"),
     "pages": ("page_of",),
-    "pricing": ("PriceEstimate", "check_budget", "fine_tune_price", "hourly_usd"),
+    "pricing": ("PriceEstimate", "check_budget", "fine_tune_price", "hourly_usd", "total_price"),
     "record": ("JobRecord", "JobStore", "MemoryStore", "Phase", "SqliteStore", "TaskOutcome"),
     "steps": ("arun", "run"),
     "submission": ("SubmissionPolicy", "asubmit_once", "killed_by_the_clear", "submit_once"),
@@ -76,6 +76,7 @@ __all__ = [
     "remember",
     "run",
     "submit_once",
+    "total_price",
     "with_last_words",
 ]
 

@@ -19,6 +19,7 @@ __all__ = [
     "endpoint_price",
     "fine_tune_price",
     "hourly_usd",
+    "total_price",
 ]
 
 #: What bills until it is stopped and has no price in the API, by kind, and what a person must know instead.
@@ -66,6 +67,18 @@ class PriceEstimate:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON data."""
         return asdict(self)
+
+
+def total_price(estimates: Sequence[PriceEstimate]) -> PriceEstimate:
+    """What several jobs are expected to cost together, on the basis of the first."""
+    if len(estimates) == 1:
+        return estimates[0]
+    return PriceEstimate(
+        usd=sum(estimate.usd for estimate in estimates),
+        basis=f"{len(estimates)} jobs; " + estimates[0].basis,
+        account_limit=min((e.account_limit for e in estimates if e.account_limit is not None), default=None),
+        allowed=all(estimate.allowed for estimate in estimates),
+    )
 
 
 def fine_tune_price(spec: Spec) -> Steps[PriceEstimate]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.e2e.matrix.play import Stage
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.processes import eventually
@@ -44,8 +46,7 @@ class Run:
         """Start a run of one of the matrix' flows on the stage's account."""
         folder = stage.folder / str(len(list(stage.folder.iterdir())))
         folder.mkdir()
-        account, files = stage.account.block, stage.account.files
-        placed = {"account": account, "kind": kind, "folder": str(folder), "training_file": files["training_file"]}
+        placed = {"account": stage.account.block, "kind": kind, "folder": str(folder), **stage.account.files}
         deployment = f"{flow.replace('_', '-')}/{served_by}"  # Prefect names a flow after its function, with dashes
         return cls(stage, stage.on.run(deployment, {"order": {**placed, **order}}), folder)
 
@@ -59,8 +60,19 @@ class Run:
         eventually(file.exists, within=600, what=f"attempt {attempt} of {self.id}", every=0.05)
         return int(file.read_text())
 
-    def kill(self, with_signal: signal.Signals = signal.SIGKILL, *, attempt: int = 1) -> None:
-        os.kill(self.pid(attempt), with_signal)
+    def kill(self) -> None:
+        """Send SIGKILL to the process of the first attempt."""
+        os.kill(self.pid(), signal.SIGKILL)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the process of the first attempt, while it sleeps.
+
+        Prefect raises from its signal handler wherever the process is. Where that is asyncio's write to a socket, asyncio
+        takes it for an error of the connection, and the signal is lost.
+        """
+        process = psutil.Process(self.pid())
+        eventually(lambda: process.status() == psutil.STATUS_SLEEPING, within=60, what="a pause of the run", every=0.01)
+        process.send_signal(signal.SIGTERM)
 
     def expect(self, *states: str, within: float = 600) -> None:
         """Wait for the end of the run, and fail with what it logged if it did not end so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -11,25 +12,31 @@ from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.jobs import OPERATIONS, POINTS
 from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 from tests.e2e.matrix.runs import Run
-from tests.e2e.matrix.test_row1_airflow import CREATIONS
+from tests.e2e.matrix.test_row1_airflow import CREATIONS, TORN_DOWN, batch_line
 from tests.e2e.prefect_server import PrefectServer
 
 pytestmark = pytest.mark.e2e
 
-KINDS = ("fine_tune", "batch", "endpoint")
 #: Async waits of an account share their looks, which are no steps of a job's own flow. So only a sync flow dies between
 #: two looks.
-WAYS = {"fine_tune": "called", "batch": "awaited", "endpoint": "called"}
+WAYS = dict.fromkeys(OPERATIONS, "called") | {"batch": "awaited"}
 POINTS_IN_A_SUBFLOW = ("answer read, id not stored", "while waiting")
-#: Deaths before an endpoint is there.
+#: Deaths before anything is there.
 NOTHING_PAID = ("before the intent is stored", "after the intent, before the request")
+
+
+def started(stage: Stage[PrefectServer], way: str, kind: str, **order: Any) -> Run:
+    """A run, with the file that it uploads if it is to upload one."""
+    source = stage.folder / "upload.jsonl"
+    source.write_text(batch_line("job"))
+    return Run.start(stage, way, kind, source=str(source), **order)
 
 
 def killed_at(cases: Sequence[str], way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
     """One run, killed at each point in turn and run again each time."""
     create, read = OPERATIONS[kind]
     points = [POINTS[case].format(create=create, read=read) for case in cases]
-    run = Run.start(stage, way, kind, die_at=points)
+    run = started(stage, way, kind, die_at=points)
     for attempt in range(1, len(points) + 1):
         run.pid(attempt)
         run.expect("CRASHED")
@@ -42,7 +49,7 @@ def killed_at(cases: Sequence[str], way: str, kind: str, stage: Stage[PrefectSer
 def killed_while_the_answer_is_on_its_way(kind: str, stage: Stage[PrefectServer]) -> Counted:
     method, path = CREATIONS[kind]
     stage.account.emulator.fault(method=method, path=path, linger=90)
-    run = Run.start(stage, "awaited", kind)
+    run = started(stage, "awaited", kind)
     stage.account.wait_for_paid(kind)
     run.kill()
     run.expect("CRASHED")
@@ -53,11 +60,12 @@ def killed_while_the_answer_is_on_its_way(kind: str, stage: Stage[PrefectServer]
 
 
 def counted(run: Run, kind: str, *, lost: int) -> Counted:
-    """One job, whose result the run has. But Prefect never retries a crash, so each `lost` endpoint was ended by it."""
+    """One job, whose result the run has. But Prefect never retries a crash, so what bills was ended by each `lost`."""
     account = run.stage.account
-    if kind == "endpoint":
+    if kind in TORN_DOWN:
         return account.count(kind, wanted=lost + 1, ended=lost + 1)
-    assert run.job_ids() == set(account.job_ids(kind))
+    own = set(account.job_ids(kind)) - set(account.files.values())
+    assert run.job_ids() == own
     return account.count(kind)
 
 
@@ -74,7 +82,7 @@ def scenarios(kind: str) -> list[Scenario[PrefectServer]]:
 
 IN_A_SUBFLOW = partial(killed_at, POINTS_IN_A_SUBFLOW, "nested", "fine_tune")
 SCENARIOS = [
-    *(scenario for kind in KINDS for scenario in scenarios(kind)),
+    *(scenario for kind in OPERATIONS for scenario in scenarios(kind)),
     Scenario(
         "1",
         "Prefect",

@@ -54,7 +54,7 @@ def cancelled(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
 def process_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
     """SIGTERM to the flow's process, as at an eviction: nobody has asked for the end of the run."""
     run = in_its_wait("awaited", kind, stage)
-    run.kill(signal.SIGTERM)
+    run.ask_to_end()
     run.expect("CRASHED")
     if kind == "endpoint":
         return stage.account.count(kind, ended=1)

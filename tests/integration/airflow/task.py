@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,6 +93,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.try_number = 1
+        self.began = datetime.now(UTC)
         self.max_tries = self.retries
         self.clear_number = 0
         self.stored: dict[str, str] = {}
@@ -106,6 +108,7 @@ class Task:
             map_index=-1,
             try_number=self.try_number,
             max_tries=self.max_tries,
+            start_date=self.began,
             xcom_push=self.xcoms.__setitem__,
             get_task_states=self.states,
         )
@@ -124,6 +127,7 @@ class Task:
     def retry(self) -> None:
         """What Airflow does when an attempt has failed and a retry is left."""
         self.try_number += 1
+        self.began = datetime.now(UTC)
 
     def clear(self) -> None:
         """What Airflow does when a person clears a task that is not running."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
 from airflow_provider.operators.batch import TogetherBatchOperator
 from airflow_provider.operators.endpoint import TogetherEndpointOperator, TogetherEndpointTeardownOperator
@@ -244,6 +245,27 @@ def test_a_retry_does_not_prolong_the_deadline(slow: Emulator, file_id: str) -> 
     time.sleep(0.05)
     task.retry()
     assert task.run().trigger_kwargs["deadline"] == first
+
+
+def test_an_execution_timeout_holds_while_deferred_and_the_retry_starts_anew(slow: Emulator, file_id: str) -> None:
+    task = fine_tune(file_id, timeout=1000, execution_timeout=timedelta(seconds=0.5))
+    deferral = task.run()
+    with pytest.raises(AirflowTaskTimeout, match="took longer than its execution_timeout") as late:
+        task.resume(deferral, deferral.event())
+    assert running(slow) == 0
+    assert "A retry" in late.value.__notes__[0]
+    task.retry()
+    assert task.run().trigger_kwargs["references"] != deferral.trigger_kwargs["references"]
+    assert created(slow) == 2
+
+
+def test_a_deadline_that_comes_before_the_execution_timeout_fails_the_task_for_good(
+    slow: Emulator, file_id: str
+) -> None:
+    task = fine_tune(file_id, timeout=0.5, execution_timeout=timedelta(seconds=1000))
+    deferral = task.run()
+    with pytest.raises(AirflowFailException, match="was not done by the deadline"):
+        task.resume(deferral, deferral.event())
 
 
 def test_airflows_own_time_out_comes_after_the_deadline_and_ends_the_job(slow: Emulator, file_id: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from together_flows.jobs.pipeline import score_parameters
+
 MODEL = "Qwen/Qwen3-8B"
 HARDWARE = "1x_nvidia_h100_80gb_sxm"
 
@@ -28,6 +30,8 @@ class Order(BaseModel):
         kind: job kind.
         folder: the scenario's folder.
         training_file: file that fine-tuning jobs train on.
+        heldout_file: file that models are evaluated on.
+        source: local file that is uploaded.
         die_at: where the process dies, in the words of `together_flows.jobs.crash`: the first attempt at the first, and
             so on. An attempt beyond them lives.
         hold: whether an endpoint is used until the file `release` appears in the folder.
@@ -38,6 +42,8 @@ class Order(BaseModel):
     kind: str
     folder: str
     training_file: str
+    heldout_file: str
+    source: str = ""
     die_at: list[str] = []
     hold: bool = False
     fails_at: str = ""
@@ -57,6 +63,16 @@ class Order(BaseModel):
             "fine_tune": {"training_file": self.training_file, "model": MODEL, "suffix": "tuned"},
             "batch": {"rows": ["hello", "goodbye"], "output_path": f"{self.folder}/rows.jsonl", "model": MODEL},
             "endpoint": {"model": MODEL, "hardware": HARDWARE},
+            "file": {"path": self.source, "purpose": "batch-api"},
+            "evaluation": {
+                "type": "score",
+                "parameters": {
+                    **score_parameters(MODEL, judge_model=MODEL, prompt_column="question"),
+                    "input_data_file_path": self.heldout_file,
+                },
+            },
+            "model_upload": {"model_name": "mine", "model_source": "someone/some-model"},
+            "deployment": {"name": "app", "image": "registry.together.ai/team/app:1", "gpu_type": "h100-80gb"},
         }
         return {**own[self.kind], "poll_interval": 1.0}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from prefect import Task, task
@@ -14,14 +15,41 @@ from together_flows.prefect import together_flow
 #: Seconds that a task or a flow is given which is to be late: enough to submit its job on a busy machine.
 LATE = 30
 
-_TASKS: Mapping[str, Task[..., Any]] = {"fine_tune": tp.afine_tune, "batch": tp.abatch}
-_BLOCKING_TASKS: Mapping[str, Task[..., Any]] = {"fine_tune": tp.fine_tune, "batch": tp.batch}
+_TASKS: Mapping[str, Task[..., Any]] = {
+    "fine_tune": tp.afine_tune,
+    "batch": tp.abatch,
+    "file": tp.aupload_file,
+    "evaluation": tp.aevaluate,
+    "model_upload": tp.aupload_model,
+}
+_BLOCKING_TASKS: Mapping[str, Task[..., Any]] = {
+    "fine_tune": tp.fine_tune,
+    "batch": tp.batch,
+    "file": tp.upload_file,
+    "evaluation": tp.evaluate,
+    "model_upload": tp.upload_model,
+}
+
+#: What is used in a block, and stopped after it.
+_ASYNC_BLOCKS: Mapping[str, Callable[..., AbstractAsyncContextManager[dict[str, Any]]]] = {
+    "endpoint": tp.aendpoint,
+    "deployment": tp.acontainer,
+}
+_BLOCKS: Mapping[str, Callable[..., AbstractContextManager[dict[str, Any]]]] = {
+    "endpoint": tp.endpoint,
+    "deployment": tp.container,
+}
+#: By which operation each of them is read, the name of its argument, and the field and the word that say it is up.
+_UP = {
+    "endpoint": ("endpoints.retrieve", "endpoint_id", "state", "STARTED"),
+    "deployment": ("deployments.retrieve", "id", "status", "Ready"),
+}
 
 
 async def run_job(order: Order, **options: Any) -> None:
     """One job through the async tasks."""
-    if order.kind == "endpoint":
-        async with tp.aendpoint(order.account, **order.arguments()) as served:
+    if order.kind in _ASYNC_BLOCKS:
+        async with _ASYNC_BLOCKS[order.kind](order.account, **order.arguments()) as served:
             await serves(order, served)
             await order.astay()
             order.leave(served)
@@ -30,16 +58,17 @@ async def run_job(order: Order, **options: Any) -> None:
 
 
 async def serves(order: Order, served: dict[str, Any]) -> None:
-    """Fail unless the endpoint is really there."""
-    found = await tp.acall(order.account, "endpoints.retrieve", {"endpoint_id": served["id"]})
-    if found["state"] != "STARTED":
-        raise ValueError(f"{served['reference']} is {found['state']}")
+    """Fail unless what was started is really there."""
+    operation, name, field, up = _UP[order.kind]
+    found = await tp.acall(order.account, operation, {name: served["id"]})
+    if found[field] != up:
+        raise ValueError(f"{served['reference']} is {found[field]}")
 
 
 def run_job_blocking(order: Order, **options: Any) -> None:
     """One job through the sync tasks."""
-    if order.kind == "endpoint":
-        with tp.endpoint(order.account, **order.arguments()) as served:
+    if order.kind in _BLOCKS:
+        with _BLOCKS[order.kind](order.account, **order.arguments()) as served:
             order.stay()
             order.leave(served)
         return
