@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import msgspec
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
@@ -60,6 +62,15 @@ class Cell:
     @property
     def holds(self) -> bool:
         return self.counted is not None and self.counted.holds and not self.problem
+
+    def dump(self) -> str:
+        """As text, for another process."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Cell:
+        """From what `dump` made of it."""
+        return msgspec.json.decode(text, type=cls)
 
 
 _HEADER = ("row", "where", "kind", "what happened", "wanted", "paid", "orphaned", "wrongly cancelled", "")

@@ -18,23 +18,24 @@ from tests.e2e.matrix.runs import EVERYBODY
 from tests.e2e.prefect_server import PrefectServer, prefect_server
 
 _SCENARIOS_AT_ONCE = 8
-_CELLS = pytest.StashKey[list[Cell]]()
+_CELL = "cell of the matrix"
 
 
-@pytest.fixture(scope="session")
-def record_cell(pytestconfig: pytest.Config) -> Record:
+@pytest.fixture
+def record_cell(request: pytest.FixtureRequest) -> Record:
     """Puts a cell into the table that is printed at the end, and fails the test if it does not hold."""
-    cells = pytestconfig.stash.setdefault(_CELLS, [])
 
     def record(cell: Cell) -> None:
-        cells.append(cell)
+        request.node.user_properties.append((_CELL, cell.dump()))  # it goes with the report, also to another process
         assert cell.holds, f"{cell.counted}\n{cell.problem}"
 
     return record
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    cells = config.stash.get(_CELLS, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    said = [pair for report in reports for pair in getattr(report, "user_properties", ()) if report.when == "call"]
+    cells = [Cell.parse(value) for name, value in said if name == _CELL]
     if cells:
         terminalreporter.section("fault matrix")
         terminalreporter.write_line(table(cells))
