@@ -67,8 +67,8 @@ class Run:
     def ask_to_end(self) -> None:
         """Send SIGTERM to the process of the first attempt, while it sleeps.
 
-        Prefect raises from its signal handler wherever the process is. Where that is asyncio's write to a socket, asyncio
-        takes it for an error of the connection, and the signal is lost.
+        Prefect raises from its signal handler wherever the process is. Where that is asyncio's write to a socket,
+        asyncio takes it for an error of the connection, and the signal is lost.
         """
         process = psutil.Process(self.pid())
         eventually(lambda: process.status() == psutil.STATUS_SLEEPING, within=60, what="a pause of the run", every=0.01)
