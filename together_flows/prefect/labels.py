@@ -33,7 +33,7 @@ PREFIX = "together.job."
 _TRIES = 5
 _BUSY = 503
 #: Seconds between quick tries to write labels.
-_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
+_PAUSES = (0.02, 0.05, *[0.1] * 12)
 
 
 @dataclass(frozen=True)

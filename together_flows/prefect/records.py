@@ -14,10 +14,12 @@ The invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from together_flows.errors import TogetherError
 from together_flows.jobs import JobRecord, JobReference, JobStore, MemoryStore
 from together_flows.jobs.claim import is_over
 from together_flows.prefect.identity import Owner
@@ -30,6 +32,9 @@ _DIGITS = 16
 
 #: Labels are merged by reading and writing all of them. One writer at a time in each process.
 _writing = threading.Lock()
+#: Labels that wait for their turn, each with what is told when it is written.
+_queue: dict[UUID, list[tuple[Label, Future[None]]]] = {}
+_queueing = threading.Lock()
 #: How often a flow's own body has asked for the same, by run, attempt and key.
 _calls_in_bodies: dict[tuple[UUID | None, int, str], int] = {}
 #: Where records are kept outside a flow run. They do not outlive the process.
@@ -100,8 +105,7 @@ class FlowRunStore:
         Raises:
             TogetherError: the server did not keep it.
         """
-        with _writing:
-            write_labels(self._run, self._label(key, record))
+        _write_together(self._run, self._label(key, record))
 
     @property
     def _run(self) -> UUID:
@@ -110,6 +114,34 @@ class FlowRunStore:
 
     def _label(self, key: str, record: JobRecord) -> Label:
         return Label(key, record, self.credentials, self.owner.attempt)
+
+
+def _write_together(flow_run_id: UUID, label: Label) -> None:
+    """Write a label, along with those that other threads have for the same flow run by the time it is its turn."""
+    written: Future[None] = Future()
+    with _queueing:
+        _queue.setdefault(flow_run_id, []).append((label, written))
+    with _writing:
+        with _queueing:
+            waiting = _queue.pop(flow_run_id, [])  # empty where the thread before has written this one too
+        if waiting:
+            _write(flow_run_id, waiting)
+    written.result()
+
+
+def _write(flow_run_id: UUID, waiting: Sequence[tuple[Label, Future[None]]]) -> None:
+    error: Exception | None = TogetherError("The process was stopped while it kept job records.", retryable=True)
+    try:
+        write_labels(flow_run_id, *(label for label, _ in waiting))
+        error = None
+    except Exception as failure:
+        error = failure
+    finally:
+        for _, written in waiting:
+            if error:
+                written.set_exception(error)
+            else:
+                written.set_result(None)
 
 
 def _open_to(owner: Owner, labels: Iterable[Label], key: str) -> Label | None:

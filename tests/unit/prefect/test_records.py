@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import UUID
 
@@ -9,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from together_flows.errors import TogetherError
 from together_flows.jobs import JobRecord, JobState, Phase, TaskOutcome
+from together_flows.prefect import records
 from together_flows.prefect.identity import Owner
 from together_flows.prefect.labels import Label, labels_in
-from together_flows.prefect.records import is_over, key_of
+from together_flows.prefect.records import FlowRunStore, is_over, key_of
 
 RUN = UUID(int=1)
 RECORD = JobRecord(
@@ -37,6 +42,42 @@ def test_a_label_reads_back_as_it_was_written(
     record = replace(RECORD, id=job_id, job_state=state)
     label = Label("k.f", record, credentials, attempt, taken)
     assert labels_in({"prefect.flow.id": "x", "number": 3, **label.dump()}) == [label]
+
+
+class SlowServer:
+    """Takes its time for the first write, and may refuse the others."""
+
+    def __init__(self, refuses: Exception | None = None) -> None:
+        self.writes: list[list[str]] = []
+        self.is_writing, self.may_go_on = threading.Event(), threading.Event()
+        self._refuses = refuses
+
+    def write(self, flow_run_id: UUID, *labels: Label) -> None:
+        self.writes.append(sorted(label.key for label in labels))
+        if len(self.writes) == 1:
+            self.is_writing.set()
+            assert self.may_go_on.wait(60)
+        elif self._refuses:
+            raise self._refuses
+
+
+@pytest.mark.parametrize("refusal", [None, TogetherError("not kept")])
+def test_records_that_come_while_one_is_written_are_written_together(
+    refusal: TogetherError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = SlowServer(refusal)
+    monkeypatch.setattr(records, "write_labels", server.write)
+    keys = [f"{number}.f" for number in range(9)]
+    with ThreadPoolExecutor(len(keys)) as threads:
+        first = threads.submit(FlowRunStore(owner(), "").save, keys[0], RECORD)
+        assert server.is_writing.wait(60)
+        others = [threads.submit(FlowRunStore(owner(), "").save, key, RECORD) for key in keys[1:]]
+        while len(records._queue.get(RUN, [])) < len(others):
+            time.sleep(0.001)
+        server.may_go_on.set()
+        assert first.result(60) is None
+        assert {other.exception(60) for other in others} == {refusal}
+    assert server.writes == [keys[:1], keys[1:]]
 
 
 def test_a_label_stays_small() -> None:
