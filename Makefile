@@ -24,10 +24,10 @@ test: $(VENV)/ready ## Run the tests that need no servers of their own: unit, co
 	$(PYTEST) tests/unit tests/contract tests/integration -n 2 --dist loadscope
 
 e2e: $(VENV)/ready ## Run the tests that start a real Airflow and a real Prefect server
-	$(PYTEST) tests/e2e -m "e2e and not exhaustive" -n 2 --dist loadgroup
+	$(PYTEST) tests/e2e -m "e2e and not exhaustive" -n 2
 
 survive: $(VENV)/ready ## Play the whole fault matrix: kill real processes, and print who was paid, orphaned or wrongly cancelled
-	$(PYTEST) tests/e2e/matrix -m e2e -n 2 --dist loadgroup
+	$(PYTEST) tests/e2e/matrix -m e2e -n 2
 
 check: $(VENV)/ready ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from dags_examples.demo.questions import Datasets, write_datasets
 from together_flows.emulator import EmulatorProcess
@@ -13,13 +16,18 @@ from together_flows.emulator import EmulatorProcess
 SPEED = 120.0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests together that share an Airflow, a Prefect or an emulator; the groups can run side by side."""
-    for item in items:
-        needs = set(getattr(item, "fixturenames", ())) if item.path.parent.name == "matrix" else set()
-        group = next((name for name in ("airflow", "prefect") if name in needs), item.path.stem)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _ByServer(LoadScopeScheduling):
+    """Keeps the tests together that share an Airflow or a Prefect, and else those of a module."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = PurePosixPath(nodeid.partition("::")[0])
+        last = module.stem.rpartition("_")[2]
+        return last if module.parent.name == "matrix" and last in ("airflow", "prefect") else str(module)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Run those groups side by side."""
+    return _ByServer(config, log)
 
 
 @pytest.fixture(scope="session")
