@@ -83,6 +83,18 @@ class Run:
         """What a person does to a run that is over: the same flow run, scheduled anew."""
         self.set_state("SCHEDULED", "AwaitingRetry")
 
+    def run_again_once_more(self) -> None:
+        """Run it again until that is so: a runner that reports a crash after the run itself did undoes it."""
+        eventually(lambda: not psutil.pid_exists(self.pid()), within=120, what="the end of the first process")
+        self.run_again()
+
+        def begins() -> bool:
+            if self.flow_run["state_type"] == "CRASHED":
+                self.run_again()
+            return (self.folder / "attempt-2.pid").exists()
+
+        eventually(begins, within=300, what="the second attempt", every=5)
+
     def set_state(self, state: str, name: str | None = None) -> None:
         body = {"state": {"type": state, "name": name}, "force": True}
         self.server.ask("POST", f"/flow_runs/{self.id}/set_state", body)
