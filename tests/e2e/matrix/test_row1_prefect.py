@@ -69,13 +69,19 @@ def counted(run: Run, kind: str, *, lost: int) -> Counted:
     return account.count(kind)
 
 
+def points_of(kind: str) -> tuple[str, ...]:
+    """A file is known by its content, so Prefect keeps no record of it, into which its end could be written."""
+    return tuple(case for case in POINTS if kind != "file" or POINTS[case] != "before:save:ended")
+
+
 def scenarios(kind: str) -> list[Scenario[PrefectServer]]:
+    cases = points_of(kind)
     points, unread = (
-        f"killed at {len(POINTS)} points, run again",
+        f"killed at {len(cases)} points, run again",
         "killed when the request was sent, the answer not read",
     )
     return [
-        Scenario("1", "Prefect", kind, points, partial(killed_at, tuple(POINTS), WAYS[kind], kind)),
+        Scenario("1", "Prefect", kind, points, partial(killed_at, cases, WAYS[kind], kind)),
         Scenario("1", "Prefect", kind, unread, partial(killed_while_the_answer_is_on_its_way, kind)),
     ]
 
