@@ -139,6 +139,12 @@ class JobWatcher:
             failure = TogetherError(f"The watch of {poll.kind.name} failed: {error}", retryable=True)
             for waiter in list(poll.waiters):
                 self._finish(poll, waiter, GiveUp(failure))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as signal:  # what a signal handler raises, wherever it finds the process, is for the waits
+            for waiter in list(poll.waiters):
+                if not waiter.done.done():
+                    waiter.done.set_exception(signal)
 
     async def _pause(self, poll: _Poll) -> None:
         """Sleep until the first waiter is due, or somebody joins.

@@ -295,8 +295,17 @@ class _Follower:
         self._showing: asyncio.Task[None] | None = None
 
     def saw(self, status: JobStatus) -> None:
-        """A look at the job has succeeded."""
+        """A look at the job has succeeded.
+
+        Raises:
+            BaseException: what Prefect's signal handler raised while this was showing the status before. Asyncio keeps
+                it with that task, where nobody would hear of it.
+        """
         self._latest = status
+        if self._showing is not None and self._showing.done() and not self._showing.cancelled():
+            signal = self._showing.exception()
+            if signal is not None and not isinstance(signal, Exception):
+                raise signal
         if self._showing is None or self._showing.done():
             self._showing = asyncio.create_task(self._show())
 

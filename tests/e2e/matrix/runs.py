@@ -65,14 +65,15 @@ class Run:
         os.kill(self.pid(), signal.SIGKILL)
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to the process of the first attempt, while it sleeps.
+        """Send SIGTERM to the process of the first attempt, while its event loop has nothing to do.
 
         Prefect raises from its signal handler wherever the process is. Where that is asyncio's write to a socket,
         asyncio takes it for an error of the connection, and the signal is lost.
         """
-        process = psutil.Process(self.pid())
-        eventually(lambda: process.status() == psutil.STATUS_SLEEPING, within=60, what="a pause of the run", every=0.01)
-        process.send_signal(signal.SIGTERM)
+        pid = self.pid()
+        waits_in = Path(f"/proc/{pid}/wchan")
+        eventually(lambda: "poll" in waits_in.read_text(), within=60, what="a pause of the run", every=0.01)
+        os.kill(pid, signal.SIGTERM)
 
     def expect(self, *states: str, within: float = 600) -> None:
         """Wait for the end of the run, and fail with what it logged if it did not end so."""

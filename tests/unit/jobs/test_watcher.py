@@ -49,7 +49,7 @@ class Account:
     def __init__(self, count: int) -> None:
         self.rows = {f"b{i}": {"id": f"b{i}", "status": "IN_PROGRESS", "progress": 0.0} for i in range(count)}
         self.sent: Counter[str] = Counter()
-        self.fails: TogetherError | None = None
+        self.fails: BaseException | None = None
         self.unlisted: set[str] = set()
 
     async def send_measured(self, operation: Operation[Any]) -> tuple[Any, int]:
@@ -317,6 +317,21 @@ async def test_a_job_read_by_more_than_its_own_id_keeps_its_reference() -> None:
     end = await watcher.wait(reference, WaitPolicy(interval=5))
     assert isinstance(end, Done)
     assert end.status.reference == reference
+
+
+class ToldToStop(BaseException):
+    """What a handler of signals raises."""
+
+
+@pytest.mark.parametrize("waits", [1, 20])  # a job of its own is read, many are listed
+async def test_what_a_signal_handler_raises_within_the_watch_reaches_all_who_wait(waits: int) -> None:
+    account = Account(20)
+    account.fails = ToldToStop()
+    watcher = watcher_of(account, VirtualClock())
+    ends = await asyncio.gather(
+        *(watcher.wait(batch(i), WaitPolicy(interval=5)) for i in range(waits)), return_exceptions=True
+    )
+    assert [type(end) for end in ends] == [ToldToStop] * waits
 
 
 async def test_two_waits_for_one_job_are_told_both_and_cost_one_read() -> None:
