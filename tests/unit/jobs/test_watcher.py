@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from together_flows.api import Operation
-from together_flows.errors import NotFound, RateLimited, ServerFailed, TogetherError
+from together_flows.errors import NotFound, RateLimited, ServerFailed
 from together_flows.jobs.model import JobReference, JobState, JobStatus
 from together_flows.jobs.waiting import Done, Expired, GiveUp, WaitPolicy
 from together_flows.jobs.watcher import JobWatcher
