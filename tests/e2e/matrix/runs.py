@@ -86,7 +86,7 @@ class Run:
 
     def run_again_once_more(self) -> None:
         """Run it again until that is so: a runner that reports a crash after the run itself did undoes it."""
-        eventually(lambda: not psutil.pid_exists(self.pid()), within=120, what="the end of the first process")
+        self.wait_until_its_process_is_gone()
         self.run_again()
 
         def begins() -> bool:
@@ -95,6 +95,11 @@ class Run:
             return (self.folder / "attempt-2.pid").exists()
 
         eventually(begins, within=300, what="the second attempt", every=5)
+
+    def wait_until_its_process_is_gone(self) -> None:
+        """Wait for the end of the first attempt's process, and until nobody has it for a child any more."""
+        pid = self.pid()
+        eventually(lambda: not psutil.pid_exists(pid), within=300, what="the end of the first process")
 
     def set_state(self, state: str, name: str | None = None) -> None:
         body = {"state": {"type": state, "name": name}, "force": True}

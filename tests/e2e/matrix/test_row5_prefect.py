@@ -122,17 +122,16 @@ def runner_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
 
 
 def carrier_stops(carrier: Carrier, with_signal: signal.Signals, stage: Stage[PrefectServer]) -> Counted:
-    """The flow's process goes on, or Prefect ends it sooner or later, and the run is run again by a new carrier."""
+    """The flow's process goes on, or Prefect ends it, with a report or without; then a new carrier runs the run again."""
     with carried(carrier, stage) as process:
         run = in_its_wait("awaited", "fine_tune", stage, served_by=own(stage))
         [job] = stage.account.job_ids("fine_tune")
         process.send_signal(with_signal)
         stage.account.emulator.settings(speed=SPEED)
-        run.expect("COMPLETED", "CRASHED")
-    if run.flow_run["state_type"] == "CRASHED":
+        run.wait_until_its_process_is_gone()
+    if run.flow_run["state_type"] != "COMPLETED":
         with carried(carrier, stage):
-            run.run_again()
-            run.pid(2)
+            run.run_again_once_more()
             run.expect("COMPLETED")
     assert run.job_ids() == {job}
     return stage.account.count("fine_tune")
