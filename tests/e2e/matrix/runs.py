@@ -97,9 +97,16 @@ class Run:
         eventually(begins, within=300, what="the second attempt", every=5)
 
     def wait_until_its_process_is_gone(self) -> None:
-        """Wait for the end of the first attempt's process, and until nobody has it for a child any more."""
+        """Wait for the end of the first attempt's process, whoever looks after it now."""
         pid = self.pid()
-        eventually(lambda: not psutil.pid_exists(pid), within=300, what="the end of the first process")
+
+        def is_gone() -> bool:
+            try:
+                return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+            except psutil.NoSuchProcess:
+                return True
+
+        eventually(is_gone, within=300, what="the end of the first process")
 
     def set_state(self, state: str, name: str | None = None) -> None:
         body = {"state": {"type": state, "name": name}, "force": True}

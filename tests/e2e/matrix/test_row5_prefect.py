@@ -122,7 +122,7 @@ def runner_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
 
 
 def carrier_stops(carrier: Carrier, with_signal: signal.Signals, stage: Stage[PrefectServer]) -> Counted:
-    """The flow's process goes on, or Prefect ends it, with a report or without; then a new carrier runs the run again."""
+    """The flow's process goes on, or Prefect ends it with a report or without, and a new carrier runs the run again."""
     with carried(carrier, stage) as process:
         run = in_its_wait("awaited", "fine_tune", stage, served_by=own(stage))
         [job] = stage.account.job_ids("fine_tune")
