@@ -86,7 +86,6 @@ class Run:
 
     def run_again_once_more(self) -> None:
         """Run it again until that is so: a runner that reports a crash after the run itself did undoes it."""
-        self.wait_until_its_process_is_gone()
         self.run_again()
 
         def begins() -> bool:
@@ -96,17 +95,18 @@ class Run:
 
         eventually(begins, within=300, what="the second attempt", every=5)
 
-    def wait_until_its_process_is_gone(self) -> None:
-        """Wait for the end of the first attempt's process, whoever looks after it now."""
+    def wait_until_it_stops(self) -> None:
+        """Wait until the run says that it is over, or its first process cannot say so any more."""
         pid = self.pid()
 
-        def is_gone() -> bool:
+        def has_stopped() -> bool:
             try:
-                return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+                gone = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
             except psutil.NoSuchProcess:
-                return True
+                gone = True
+            return gone or self.flow_run["state_type"] in ("COMPLETED", "CRASHED", "FAILED", "CANCELLED")
 
-        eventually(is_gone, within=300, what="the end of the first process")
+        eventually(has_stopped, within=300, what=f"the end of {self.id}")
 
     def set_state(self, state: str, name: str | None = None) -> None:
         body = {"state": {"type": state, "name": name}, "force": True}

@@ -128,7 +128,7 @@ def carrier_stops(carrier: Carrier, with_signal: signal.Signals, stage: Stage[Pr
         [job] = stage.account.job_ids("fine_tune")
         process.send_signal(with_signal)
         stage.account.emulator.settings(speed=SPEED)
-        run.wait_until_its_process_is_gone()
+        run.wait_until_it_stops()
     if run.flow_run["state_type"] != "COMPLETED":
         with carried(carrier, stage):
             run.run_again_once_more()
