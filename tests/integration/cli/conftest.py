@@ -76,6 +76,7 @@ class CommandProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})},
+                preexec_fn=_hears_of_interruptions,
             )
 
     def wait_for(self, happened: Callable[[str], bool]) -> None:
@@ -111,3 +112,8 @@ def start(emulator: Emulator) -> Iterator[Callable[..., CommandProcess]]:
     yield begin
     for process in started:
         process.stop()
+
+
+def _hears_of_interruptions() -> None:
+    """What a shell runs in the background ignores SIGINT, and so would all that the tests start there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
