@@ -206,7 +206,7 @@ def _columns_used(parameters: Mapping[str, Any]) -> set[str]:
             if not isinstance(template, str):
                 continue
             try:
-                used |= meta.find_undeclared_variables(Environment(autoescape=False).parse(template))  # noqa: S701
+                used |= meta.find_undeclared_variables(Environment(autoescape=False).parse(template))  # noqa: S701 - parsed, never rendered
             except TemplateSyntaxError as error:
                 raise ArgumentInvalid(f"The {field} of {name} is no Jinja template: {error}.") from None
     return used

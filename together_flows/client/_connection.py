@@ -33,7 +33,8 @@ MAX_HOPS = 10
 # What may go along when a redirect leads to another host. The key stays behind, and so does every header of the caller.
 _HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "host", "if-range", "range", "user-agent"})
 
-UNPACKED = frozenset({"gzip", "deflate", "identity"})
+_PACKINGS = ("gzip", "deflate")
+UNPACKED = frozenset({*_PACKINGS, "identity"})
 """Ways in which an answer may be packed. httpx2 would ask for further ones where it finds a library for them."""
 
 _NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
@@ -98,7 +99,7 @@ class Tuning:
 
     def _arguments(self) -> dict[str, Any]:
         return {
-            "headers": {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
+            "headers": {"User-Agent": USER_AGENT, "Accept-Encoding": ", ".join(_PACKINGS)},
             "timeout": httpx2.Timeout(self.timeout, connect=self.connect_timeout),
             "limits": httpx2.Limits(
                 max_connections=self.max_connections,

@@ -302,12 +302,13 @@ class _Follower:
                 it with that task, where nobody would hear of it.
         """
         self._latest = status
-        if self._showing is not None and self._showing.done() and not self._showing.cancelled():
-            signal = self._showing.exception()
+        if self._showing is not None:
+            if not self._showing.done():
+                return
+            signal = None if self._showing.cancelled() else self._showing.exception()
             if signal is not None and not isinstance(signal, Exception):
                 raise signal
-        if self._showing is None or self._showing.done():
-            self._showing = asyncio.create_task(self._show())
+        self._showing = asyncio.create_task(self._show())
 
     async def _show(self) -> None:
         """Show what is new until there is nothing new. What is out of date by then is left out."""

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from tests.e2e.matrix.play import Stage
-from tests.e2e.prefect_server import PrefectServer
+from tests.e2e.prefect_server import FINAL, PrefectServer
 from tests.e2e.processes import eventually
 
 #: Name under which the flows are served for all scenarios that do not kill what serves them.
@@ -104,7 +104,7 @@ class Run:
                 gone = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
             except psutil.NoSuchProcess:
                 gone = True
-            return gone or self.flow_run["state_type"] in ("COMPLETED", "CRASHED", "FAILED", "CANCELLED")
+            return gone or self.flow_run["state_type"] in FINAL
 
         eventually(has_stopped, within=300, what=f"the end of {self.id}")
 

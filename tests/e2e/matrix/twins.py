@@ -11,7 +11,7 @@ from together_flows import Together
 from together_flows.jobs import SqliteStore, SubmissionPolicy, WaitPolicy, conclude, kind_named, run, submit_once
 from together_flows.jobs.waiting import waiting
 
-_START_WITHIN = 180.0
+_START_WITHIN = 60.0
 
 _together: Barrier
 
