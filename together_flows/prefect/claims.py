@@ -1,29 +1,30 @@
-"""Claims on remote jobs by flow runs: what their labels hold, and how the runs stand."""
+"""Claims on remote jobs by flow runs: what their job records hold, and how the runs stand."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from together_flows.jobs.claim import Claim, Standing
-from together_flows.prefect.identity import Owner
 from together_flows.prefect.interruption import was_evicted
-from together_flows.prefect.labels import Label, labels_in
-from together_flows.prefect.records import FlowRunStore
+from together_flows.prefect.kept import KeptRecord, kept_as, kept_in
+from together_flows.prefect.records import KnownRecords
 
 __all__ = ["FlowRunClaim", "PrefectClaims", "standing_of"]
 
@@ -80,35 +81,37 @@ class PrefectClaims:
 
     def claims(self) -> Iterator[FlowRunClaim]:
         """The jobs that runs have submitted, except those that a later attempt has taken over."""
-        for flow_run in self._runs():
-            yield from self._claims_of(flow_run)
+        yield from self._claims_of(self._records())
 
-    def _claims_of(self, flow_run: FlowRun) -> Iterator[FlowRunClaim]:
-        for label in labels_in(flow_run.labels):
-            of_account = self.blocks is None or label.credentials in ("", *self.blocks)
-            if of_account and not label.taken:
-                yield self._claim(flow_run, label)
+    def _claims_of(self, records: Iterable[KeptRecord]) -> Iterator[FlowRunClaim]:
+        by_run: defaultdict[UUID | None, list[KeptRecord]] = defaultdict(list)
+        for kept in records:
+            by_run[kept.flow_run_id].append(kept)
+        for flow_run in _read_runs([flow_run_id for flow_run_id in by_run if flow_run_id]):
+            standing = standing_of(self._end_of(flow_run))
+            for kept in by_run[flow_run.id]:
+                yield self._claim(flow_run, standing, kept)
 
-    def _claim(self, flow_run: FlowRun, label: Label) -> FlowRunClaim:
+    def _claim(self, flow_run: FlowRun, standing: Standing, kept: KeptRecord) -> FlowRunClaim:
         return FlowRunClaim(
-            record=label.record,
+            record=kept.record,
             owner=f"flow run {flow_run.name}",
             owner_state=flow_run.state_name or "no state",
-            standing=standing_of(self._end_of(flow_run)),
-            renew=partial(self._renewed, flow_run, label.key),
-            store=FlowRunStore(Owner(flow_run.id, label.attempt, ""), label.credentials),
-            key=label.key,
+            standing=standing,
+            renew=partial(self._renewed, kept),
+            store=KnownRecords.of(kept),
+            key=kept.key,
             flow_run_id=str(flow_run.id),
-            credentials=label.credentials,
+            credentials=kept.credentials,
         )
 
-    def _renewed(self, flow_run: FlowRun, key: str) -> FlowRunClaim | None:
-        with get_client(sync_client=True) as client:
-            try:
-                now = client.read_flow_run(flow_run.id)
-            except ObjectNotFound:
-                return None
-        return next((claim for claim in self._claims_of(now) if claim.key == key), None)
+    def _renewed(self, kept: KeptRecord) -> FlowRunClaim | None:
+        now = [now for now in kept_as(kept) if now.key == kept.key and self._counts(now)]
+        return next(self._claims_of(now), None)
+
+    def _counts(self, kept: KeptRecord) -> bool:
+        of_account = self.blocks is None or kept.credentials in ("", *self.blocks)
+        return of_account and not kept.taken
 
     def _end_of(self, flow_run: FlowRun) -> StateType | None:
         """The state in which a run has ended, or is taken to have ended; `None` while it may be alive."""
@@ -126,17 +129,21 @@ class PrefectClaims:
             return StateType.CRASHED
         return None
 
-    def _runs(self) -> Iterator[FlowRun]:
-        """The runs that carry our labels, each once."""
+    def _records(self) -> list[KeptRecord]:
+        """The records of the runs to look at, each once."""
         since = datetime.now(UTC) - timedelta(days=self.days)
         unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
         recent = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=since))
-        seen = set()
-        for chosen in (unfinished, recent):
-            for flow_run in _pages(chosen):
-                if flow_run.id not in seen and labels_in(flow_run.labels):
-                    seen.add(flow_run.id)
-                    yield flow_run
+        found = {kept.artifact_id: kept for chosen in (unfinished, recent) for kept in kept_in(chosen)}
+        return [kept for kept in found.values() if self._counts(kept)]
+
+
+def _read_runs(flow_run_ids: Sequence[UUID]) -> Iterator[FlowRun]:
+    """Flow runs by their ids, except those that were deleted."""
+    with get_client(sync_client=True) as client:
+        for start in range(0, len(flow_run_ids), _PAGE):
+            chosen = FlowRunFilter(id=FlowRunFilterId(any_=list(flow_run_ids[start : start + _PAGE])))
+            yield from client.read_flow_runs(flow_run_filter=chosen, limit=_PAGE)
 
 
 def _run_around(flow_run: FlowRun) -> FlowRun | None:
@@ -154,13 +161,3 @@ def _run_around(flow_run: FlowRun) -> FlowRun | None:
 def _ended_as(state: State[Any]) -> StateType:
     """A run that only its runner's own end has cancelled counts as crashed: whoever runs it again wants its jobs."""
     return StateType.CRASHED if state.type is StateType.CANCELLED and was_evicted(state) else state.type
-
-
-def _pages(chosen: FlowRunFilter) -> Iterator[FlowRun]:
-    with get_client(sync_client=True) as client:
-        offset = 0
-        while page := client.read_flow_runs(
-            flow_run_filter=chosen, limit=_PAGE, offset=offset, sort=FlowRunSort.ID_DESC
-        ):
-            offset += len(page)
-            yield from page

@@ -7,9 +7,9 @@ import anyio
 from together_flows.client import async_client_for, client_for
 from together_flows.jobs import JobReference, JobState, JobStatus, TaskOutcome, arun, end_job, kind_named, remember, run
 from together_flows.jobs.steps import Steps
-from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
+from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
 from together_flows.prefect.identity import owner_of_this_call
-from together_flows.prefect.records import labels_by_job, store_of
+from together_flows.prefect.records import kept_by_job, store_with
 from together_flows.prefect.view import announce, run_logger
 
 __all__ = ["aend", "end"]
@@ -19,11 +19,10 @@ def end(reference: JobReference, credentials: TogetherCredentials | str) -> str:
     """End a job, and confirm it. Ending twice is harmless. Answers with the last status seen."""
     account, owner = credentials_of(credentials), owner_of_this_call()
     client = client_for(api_key=account.api_key, base_url=account.base_url)
-    label = labels_by_job(owner.flow_run_id).get(reference)
+    kept = kept_by_job(owner.flow_run_id).get(reference)
     status = run(end_job(kind_named(reference.kind), reference.id), client=client, log=run_logger())
-    if label:
-        store = store_of(owner, name_of(credentials))
-        run(_noted(status), client=client, store=store, key=label.key)
+    if kept:
+        run(_noted(status), client=client, store=store_with([kept], owner), key=kept.key)
     announce(reference, "ended", status=status.raw)
     return status.raw
 
@@ -32,11 +31,10 @@ async def aend(reference: JobReference, credentials: TogetherCredentials | str) 
     """The same as `end`, on the event loop."""
     account, owner = await acredentials_of(credentials), owner_of_this_call()
     client = async_client_for(api_key=account.api_key, base_url=account.base_url)
-    label = (await anyio.to_thread.run_sync(labels_by_job, owner.flow_run_id)).get(reference)
+    kept = (await anyio.to_thread.run_sync(kept_by_job, owner.flow_run_id)).get(reference)
     status = await arun(end_job(kind_named(reference.kind), reference.id), client=client, log=run_logger())
-    if label:
-        store = store_of(owner, name_of(credentials))
-        await arun(_noted(status), client=client, store=store, key=label.key)
+    if kept:
+        await arun(_noted(status), client=client, store=store_with([kept], owner), key=kept.key)
     announce(reference, "ended", status=status.raw)
     return status.raw
 

@@ -1,7 +1,7 @@
 """Hooks of a flow that end its remote jobs, from whichever process they are called in.
 
-The process that submitted a job may be gone, so a hook knows nothing but the flow run's id: it reads the job records
-afresh from the run's labels. The names of the parameters are a contract, because the runner passes them by keyword.
+The process that submitted a job may be gone, so a hook knows nothing but the flow run's id: it reads the run's job
+records from the server. The names of the parameters are a contract, because the runner passes them by keyword.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
-from uuid import UUID
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
@@ -20,12 +19,12 @@ from together_flows.jobs import JobStatus, kind_named, run
 from together_flows.jobs.steps import Logger
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import credentials_of
-from together_flows.prefect.identity import Owner
 from together_flows.prefect.interruption import was_evicted
-from together_flows.prefect.labels import Label, labels_of, with_subflows
-from together_flows.prefect.records import FlowRunStore, is_over
+from together_flows.prefect.kept import KeptRecord, kept_by
+from together_flows.prefect.records import KnownRecords, is_over
+from together_flows.prefect.related_runs import with_subflows
 
-__all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_labelled_job", "job_hooks", "together_flow"]
+__all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_kept_job", "job_hooks", "together_flow"]
 
 #: Jobs that a hook ends at once; each takes seconds to confirm.
 _ENDED_AT_ONCE = 8
@@ -49,7 +48,7 @@ def end_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
     if was_evicted(state):
         end_billing_jobs(flow, flow_run, state)
     else:
-        _end(flow, flow_run, lambda label: True)
+        _end(flow, flow_run, lambda kept: True)
 
 
 def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -57,43 +56,38 @@ def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
 
     Work that ends by itself is left, and a re-run of the flow run adopts it.
     """
-    _end(flow, flow_run, lambda label: kind_named(label.record.kind).bills_until_stopped)
+    _end(flow, flow_run, lambda kept: kind_named(kept.record.kind).bills_until_stopped)
 
 
-def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[Label], bool]) -> None:
+def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord], bool]) -> None:
     logger = flow_run_logger(flow_run, flow)
 
     def log(message: str, level: str) -> None:
         getattr(logger, level, logger.info)(message)
 
-    def end(flow_run_id: UUID, label: Label) -> None:
+    def end(kept: KeptRecord) -> None:
         try:
-            end_labelled_job(flow_run_id, label, log)
+            end_kept_job(kept, log)
         except Exception as error:  # one job that cannot be ended must not keep the others running
-            log(f"{label.record.kind}:{label.record.id} could not be ended: {error}", "error")
+            log(f"{kept.record.kind}:{kept.record.id} could not be ended: {error}", "error")
 
-    alive = [
-        (flow_run_id, label)
-        for flow_run_id in with_subflows(flow_run.id)  # nobody calls the hooks of a subflow whose process was killed
-        for label in labels_of(flow_run_id)  # afresh: the flow run that a hook is given was read before its labels
-        if not label.taken and not is_over(label.record)
-    ]
-    for _, label in alive:
-        if not chosen(label):
-            log(f"{label.record.kind}:{label.record.id} is left running; a re-run of the run adopts it.", "warning")
+    runs = with_subflows(flow_run.id)  # nobody calls the hooks of a subflow whose process was killed
+    alive = [kept for kept in kept_by(*runs) if not kept.taken and not is_over(kept.record)]
+    for kept in alive:
+        if not chosen(kept):
+            log(f"{kept.record.kind}:{kept.record.id} is left running; a re-run of the run adopts it.", "warning")
     with ThreadPoolExecutor(_ENDED_AT_ONCE) as threads:
-        for flow_run_id, label in alive:
-            if chosen(label):
-                threads.submit(copy_context().run, end, flow_run_id, label)
+        for kept in alive:
+            if chosen(kept):
+                threads.submit(copy_context().run, end, kept)
 
 
-def end_labelled_job(flow_run_id: UUID, label: Label, log: Logger) -> JobStatus | None:
-    """End the job of a label, and say so in the label."""
-    account = credentials_of(label.credentials)
-    store = FlowRunStore(Owner(flow_run_id, label.attempt, ""), label.credentials)
+def end_kept_job(kept: KeptRecord, log: Logger) -> JobStatus | None:
+    """End the job of a record, and say so in the record."""
+    account = credentials_of(kept.credentials)
     with account.get_client() as client:
-        steps = abandonment(kind_named(label.record.kind), label.record)
-        return run(steps, client=client, store=store, key=label.key, log=log)
+        steps = abandonment(kind_named(kept.record.kind), kept.record)
+        return run(steps, client=client, store=KnownRecords.of(kept), key=kept.key, log=log)
 
 
 #: For `@flow(**job_hooks)`.

@@ -22,7 +22,7 @@ from together_flows.jobs.steps import Load, Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.identity import Owner, time_is_up
-from together_flows.prefect.records import is_over, labels_by_job, store_of
+from together_flows.prefect.records import is_over, kept_by_job, store_with
 from together_flows.prefect.view import run_logger
 
 __all__ = [
@@ -135,11 +135,12 @@ def kept_under(store: JobStore, key: str) -> Kept:
     return [] if record is None else [(record, store, key)]
 
 
-def kept_for(references: Iterable[JobReference], owner: Owner, block: str) -> Kept:
+def kept_for(references: Iterable[JobReference], owner: Owner) -> Kept:
     """The records of those jobs that this flow run has submitted; of the others it ends none."""
-    labels, store = labels_by_job(owner.flow_run_id), store_of(owner, block)
-    own = [labels[reference] for reference in references if reference in labels]
-    return [(label.record, store, label.key) for label in own]
+    records = kept_by_job(owner.flow_run_id)
+    own = [records[reference] for reference in references if reference in records]
+    store = store_with(own, owner)
+    return [(kept.record, store, kept.key) for kept in own]
 
 
 def is_wanted(flow_run_id: UUID | None) -> bool | None:

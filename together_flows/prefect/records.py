@@ -1,12 +1,11 @@
-"""Job records on a flow run's labels, where every process that has to do with the run can read them.
+"""Job records as artifacts of a flow run, where every process that has to do with the run can read them.
 
 The invariants:
 
-- A record is on the server before the step that it announces: `save` returns only when it has read back what it wrote.
-  The server merges labels by reading and writing all of them, so two processes that save at once can undo each other.
-- A label belongs to one task run. A retry of the task finds it by its key. When a flow run is tried again its task runs
-  have new ids: they take over what the attempt before left, each record at most once, so that two tasks with the same
-  inputs keep two jobs.
+- A record is on the server before the step that it announces.
+- A record belongs to one task run. A retry of the task finds it by its key. When a flow run is tried again its task
+  runs have new ids: they take over what the attempt before left, each record at most once, so that two tasks with the
+  same inputs keep two jobs. Taking one over is a single write, which gives the record its new key.
 - A record is also taken over within an attempt when the task that owned it has failed, and from a failed run of the
   same subflow, so that a healthy job is not thrown away.
 """
@@ -14,27 +13,24 @@ The invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from together_flows.errors import TogetherError
 from together_flows.jobs import JobRecord, JobReference, JobStore, MemoryStore
 from together_flows.jobs.claim import is_over
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.labels import Label, failed_forerunners, labels_of, write_labels
+from together_flows.prefect.kept import KeptRecord, create, kept_as, kept_by, update
+from together_flows.prefect.related_runs import failed_forerunners
 
-__all__ = ["FlowRunStore", "is_over", "key_of", "labels_by_job", "store_of"]
+__all__ = ["FlowRunStore", "KnownRecords", "is_over", "kept_by_job", "key_of", "store_of", "store_with"]
 
 #: Hex digits of a fingerprint in a key: 64 bits.
 _DIGITS = 16
 
-#: Labels are merged by reading and writing all of them. One writer at a time in each process.
-_writing = threading.Lock()
-#: Labels that wait for their turn, each with what is told when it is written.
-_queue: dict[UUID, list[tuple[Label, Future[None]]]] = {}
-_queueing = threading.Lock()
+#: One at a time in each process looks for a record that it may take over, and takes it.
+_taking_over = threading.Lock()
+_counting = threading.Lock()
 #: How often a flow's own body has asked for the same, by run, attempt and key.
 _calls_in_bodies: dict[tuple[UUID | None, int, str], int] = {}
 #: Where records are kept outside a flow run. They do not outlive the process.
@@ -51,23 +47,23 @@ def key_of(owner: Owner, fingerprint: str) -> str:
     if not owner.is_a_flows_body:
         return key
     calls = (owner.flow_run_id, owner.attempt, key)
-    with _writing:
+    with _counting:
         number = _calls_in_bodies[calls] = _calls_in_bodies.get(calls, -1) + 1
     return f"{owner.task_run}{number}.{fingerprint[:_DIGITS]}"
 
 
-def labels_by_job(flow_run_id: UUID | None) -> dict[JobReference, Label]:
-    """The labels of the jobs that this flow run has submitted; outside a flow run, those of this process."""
+def kept_by_job(flow_run_id: UUID | None) -> dict[JobReference, KeptRecord]:
+    """The records of the jobs that this flow run has submitted; outside a flow run, those of this process."""
     if flow_run_id is None:
-        labels = [Label(key, record) for key, record in _without_flow_run.records.items()]
+        records = [KeptRecord(key, record) for key, record in _without_flow_run.records.items()]
     else:
-        labels = labels_of(flow_run_id)
-    return {label.record.reference: label for label in labels if label.record.id and not label.taken}
+        records = kept_by(flow_run_id)
+    return {kept.record.reference: kept for kept in records if kept.record.id and not kept.taken}
 
 
 @dataclass(frozen=True)
 class FlowRunStore:
-    """Keeps job records on the labels of a flow run.
+    """Keeps the records of the jobs that a task run submits.
 
     Attributes:
         owner: who asks.
@@ -76,77 +72,93 @@ class FlowRunStore:
 
     owner: Owner
     credentials: str
+    _artifacts: dict[str, UUID | None] = field(default_factory=dict)
 
     def load(self, key: str) -> JobRecord | None:
         """The record kept under a key, or one of the same inputs that the attempt before left, or `None`."""
-        with _writing:
-            labels = labels_of(self._run)
-            for label in labels:
-                if label.key == key and not label.taken:
-                    return label.record
-            left = _open_to(self.owner, labels, key)
-            if left:
-                write_labels(self._run, self._label(key, left.record), replace(left, taken=True))
-                return left.record
-            return self._take_from_forerunners(key)
-
-    def _take_from_forerunners(self, key: str) -> JobRecord | None:
-        for flow_run_id in failed_forerunners(self._run):
-            for label in labels_of(flow_run_id):
-                if _inputs(label.key) == _inputs(key) and not label.taken:
-                    write_labels(self._run, self._label(key, label.record))
-                    write_labels(flow_run_id, replace(label, taken=True))
-                    return label.record
-        return None
+        records = kept_by(self._run)
+        kept = _under(key, records)
+        if kept is None and _open_to(self.owner, records, key):
+            kept = self._take_over(key)
+        kept = kept or self._take_from_forerunners(key)
+        self._artifacts[key] = kept.artifact_id if kept else None
+        return kept.record if kept else None
 
     def save(self, key: str, record: JobRecord) -> None:
-        """Keep a record, in place of the one before.
+        """Keep a record, in place of the one before."""
+        if key not in self._artifacts:
+            before = _under(key, kept_by(self._run))
+            self._artifacts[key] = before.artifact_id if before else None
+        self._artifacts[key] = self._write(key, record, self._artifacts[key]).artifact_id
 
-        Raises:
-            TogetherError: the server did not keep it.
-        """
-        _write_together(self._run, self._label(key, record))
+    def _take_over(self, key: str) -> KeptRecord | None:
+        with _taking_over:
+            left = _open_to(self.owner, kept_by(self._run), key)  # afresh: another task may have been faster
+            return self._write(key, left.record, left.artifact_id) if left else None
+
+    def _take_from_forerunners(self, key: str) -> KeptRecord | None:
+        if not (forerunners := failed_forerunners(self._run)):
+            return None
+        with _taking_over:
+            for left in kept_by(*forerunners):
+                if _inputs(left.key) == _inputs(key) and not left.taken:
+                    kept = self._write(key, left.record)
+                    update(replace(left, taken=True))
+                    return kept
+        return None
+
+    def _write(self, key: str, record: JobRecord, artifact_id: UUID | None = None) -> KeptRecord:
+        kept = KeptRecord(
+            key=key,
+            record=record,
+            credentials=self.credentials,
+            attempt=self.owner.attempt,
+            flow_run_id=self._run,
+            artifact_id=artifact_id,
+        )
+        return update(kept) if artifact_id else create(kept)
 
     @property
     def _run(self) -> UUID:
         assert self.owner.flow_run_id is not None
         return self.owner.flow_run_id
 
-    def _label(self, key: str, record: JobRecord) -> Label:
-        return Label(key, record, self.credentials, self.owner.attempt)
+
+@dataclass(frozen=True)
+class KnownRecords:
+    """Keeps records that have been read from the server already, and takes none over.
+
+    Attributes:
+        known: the records, by their keys.
+        attempt: attempt of the flow run that writes them from now on; `None` for the one that did.
+    """
+
+    known: Mapping[str, KeptRecord]
+    attempt: int | None = None
+
+    @classmethod
+    def of(cls, *records: KeptRecord, attempt: int | None = None) -> KnownRecords:
+        """A store of these records."""
+        return cls({kept.key: kept for kept in records}, attempt)
+
+    def load(self, key: str) -> JobRecord | None:
+        """The record as it is on the server now; `None` when somebody has taken it over."""
+        kept = _under(key, kept_as(self.known[key]))
+        return kept.record if kept else None
+
+    def save(self, key: str, record: JobRecord) -> None:
+        """Keep a record, in place of the one before."""
+        kept = self.known[key]
+        update(replace(kept, record=record, attempt=self.attempt or kept.attempt))
 
 
-def _write_together(flow_run_id: UUID, label: Label) -> None:
-    """Write a label, along with those that other threads have for the same flow run by the time it is its turn."""
-    written: Future[None] = Future()
-    with _queueing:
-        _queue.setdefault(flow_run_id, []).append((label, written))
-    with _writing:
-        with _queueing:
-            waiting = _queue.pop(flow_run_id, [])  # empty where the thread before has written this one too
-        if waiting:
-            _write(flow_run_id, waiting)
-    written.result()
+def _under(key: str, records: Iterable[KeptRecord]) -> KeptRecord | None:
+    return next((kept for kept in records if kept.key == key and not kept.taken), None)
 
 
-def _write(flow_run_id: UUID, waiting: Sequence[tuple[Label, Future[None]]]) -> None:
-    error: Exception | None = TogetherError("The process was stopped while it kept job records.", retryable=True)
-    try:
-        write_labels(flow_run_id, *(label for label, _ in waiting))
-        error = None
-    except Exception as failure:
-        error = failure
-    finally:
-        for _, written in waiting:
-            if error:
-                written.set_exception(error)
-            else:
-                written.set_result(None)
-
-
-def _open_to(owner: Owner, labels: Iterable[Label], key: str) -> Label | None:
+def _open_to(owner: Owner, records: Iterable[KeptRecord], key: str) -> KeptRecord | None:
     """A record of the same inputs that its task run has left behind."""
-    return next((label for label in labels if _inputs(label.key) == _inputs(key) and label.is_open_to(owner)), None)
+    return next((kept for kept in records if _inputs(kept.key) == _inputs(key) and kept.is_open_to(owner)), None)
 
 
 def _inputs(key: str) -> str:
@@ -155,5 +167,10 @@ def _inputs(key: str) -> str:
 
 
 def store_of(owner: Owner, credentials: str) -> JobStore:
-    """The store for the jobs of an owner."""
+    """The store for the jobs that an owner submits."""
     return _without_flow_run if owner.flow_run_id is None else FlowRunStore(owner, credentials)
+
+
+def store_with(records: Collection[KeptRecord], owner: Owner) -> JobStore:
+    """The store of records that this owner has found by `kept_by_job`."""
+    return _without_flow_run if owner.flow_run_id is None else KnownRecords.of(*records, attempt=owner.attempt)

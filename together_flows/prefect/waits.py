@@ -36,11 +36,11 @@ from together_flows.jobs.kind import JobKind
 from together_flows.jobs.steps import Steps
 from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
 from together_flows.prefect.attention import AttentiveClock, RunCancelled, attentive
-from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
+from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_for, settle
-from together_flows.prefect.labels import Label
-from together_flows.prefect.records import labels_by_job, store_of
+from together_flows.prefect.kept import KeptRecord
+from together_flows.prefect.records import kept_by_job, store_with
 from together_flows.prefect.submitting import page_for
 from together_flows.prefect.view import AsyncProgress, Progress, ashow_count, run_logger
 
@@ -81,31 +81,30 @@ class _Waited:
 
     @classmethod
     def all(
-        cls, references: Iterable[JobReference], account: TogetherCredentials, block: str, seconds: float | None
+        cls, references: Iterable[JobReference], account: TogetherCredentials, seconds: float | None
     ) -> list[_Waited]:
         """The jobs with their records, which are read from the server once for all of them."""
         owner = owner_of_this_call()
-        labels = labels_by_job(owner.flow_run_id)
-        return [cls._of(reference, account, block, seconds, owner, labels.get(reference)) for reference in references]
+        records = kept_by_job(owner.flow_run_id)
+        return [cls._of(reference, account, seconds, owner, records.get(reference)) for reference in references]
 
     @classmethod
     def _of(
         cls,
         reference: JobReference,
         account: TogetherCredentials,
-        block: str,
         seconds: float | None,
         owner: Owner,
-        label: Label | None,
+        kept: KeptRecord | None,
     ) -> _Waited:
-        began = label.record.intent_at if label else _task_began()
+        began = kept.record.intent_at if kept else _task_began()
         return cls(
             reference=reference,
             page=page_for(reference, account),
             account=account,
-            store=store_of(owner, block) if label else MemoryStore(),
-            key=label.key if label else "",
-            own=label is not None,
+            store=store_with([kept], owner) if kept else MemoryStore(),
+            key=kept.key if kept else "",
+            own=kept is not None,
             deadline=None if seconds is None else began + seconds,
         )
 
@@ -166,7 +165,7 @@ def wait_end(
     account, owner = credentials_of(credentials), owner_of_this_call()
     client, log = client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
     try:
-        [waited] = _Waited.all([reference], account, name_of(credentials), wait_timeout)
+        [waited] = _Waited.all([reference], account, wait_timeout)
         policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
         seen = Progress(reference, waited.page).saw
         steps = waiting(waited.kind, reference.id, policy, on_status=seen)
@@ -175,7 +174,7 @@ def wait_end(
     except Exception:
         raise
     except BaseException as stop:
-        kept = partial(kept_for, [reference], owner, name_of(credentials))
+        kept = partial(kept_for, [reference], owner)
         settle(account, owner, kept, unwanted=isinstance(stop, RunCancelled))
         raise
 
@@ -239,7 +238,7 @@ async def _settled(
         except Exception:
             raise
         except BaseException:
-            kept = partial(kept_for, references, owner, name_of(account))
+            kept = partial(kept_for, references, owner)
             await asettle(account, owner, kept, unwanted=is_unwanted())
             raise
 
@@ -247,7 +246,7 @@ async def _settled(
 async def _awaited(
     references: Sequence[JobReference], account: TogetherCredentials, seconds: float | None
 ) -> list[_Waited]:
-    return await anyio.to_thread.run_sync(_Waited.all, references, account, name_of(account), seconds)
+    return await anyio.to_thread.run_sync(_Waited.all, references, account, seconds)
 
 
 async def _end_of(waited: _Waited, poll_interval: float, on_status: Callable[[JobStatus], None]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from together_flows.emulator import Emulator
 from together_flows.errors import JobCancelled, WaitTimeout
 from together_flows.jobs import Phase
 from together_flows.prefect.attention import RunCancelled
-from together_flows.prefect.labels import labels_of
+from together_flows.prefect.kept import kept_by, update
 
 
 def this_flow_run() -> UUID:
@@ -160,14 +160,13 @@ def submit_two(emulator: Emulator, file_id: str) -> UUID:
 
 
 def call_hook(hook: Any, flow_run_id: UUID, state: State) -> None:
-    """The way a runner calls hooks: by keyword, with a flow run that was read before its labels were written."""
+    """The way a runner calls hooks: by keyword."""
 
     @flow
     def reloaded() -> None: ...
 
     with get_client(sync_client=True) as prefect:
         flow_run = prefect.read_flow_run(flow_run_id)
-    flow_run.labels = {}
     hook(flow=reloaded, flow_run=flow_run, state=state)
 
 
@@ -228,10 +227,8 @@ def test_the_cancellation_hook_finds_a_job_whose_id_was_never_learned(emulator: 
 
 def forget_ids(flow_run_id: UUID) -> None:
     """Put the records back to where they were before the answers came."""
-    for label in labels_of(flow_run_id):
-        before = replace(label, record=replace(label.record, id=None, phase=Phase.INTENT))
-        with get_client(sync_client=True) as prefect:
-            prefect.update_flow_run_labels(flow_run_id, dict(before.dump()))
+    for kept in kept_by(flow_run_id):
+        update(replace(kept, record=replace(kept.record, id=None, phase=Phase.INTENT)))
 
 
 def test_a_failed_flow_run_leaves_no_endpoint_behind(emulator: Emulator) -> None:

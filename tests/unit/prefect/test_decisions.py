@@ -28,7 +28,7 @@ from together_flows.jobs.steps import Elapsed, Now, Save, Send, Steps
 from together_flows.prefect.credentials import TogetherCredentials, name_of
 from together_flows.prefect.flows.sweep import verdict
 from together_flows.prefect.interruption import settlement
-from together_flows.prefect.labels import Label
+from together_flows.prefect.kept import KeptRecord
 from together_flows.prefect.retries import may_help, may_help_to_wait
 from together_flows.prefect.secret_arguments import with_secrets
 from together_flows.prefect.tasks.fine_tuning import FineTuneArguments
@@ -95,7 +95,7 @@ def performed(steps: Steps[None]) -> tuple[list[str], list[JobRecord]]:
     ],
 )
 def test_the_sweep_ends_only_what_nobody_can_want(record: JobRecord, state: StateType, expected: str) -> None:
-    assert verdict(Label("k", record), state) == expected
+    assert verdict(KeptRecord("k", record), state) == expected
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from together_flows.jobs.sweep_report import SweepReport
 from together_flows.jobs.verdict import Finding, Verdict, verdict_of
 from together_flows.prefect.claims import FlowRunClaim, PrefectClaims, standing_of
 from together_flows.prefect.credentials import TogetherCredentials, credentials_of, name_of
-from together_flows.prefect.labels import Label
+from together_flows.prefect.kept import KeptRecord
 from together_flows.prefect.view import run_logger, show_table
 
 __all__ = ["sweep", "verdict"]
@@ -93,9 +93,9 @@ def sweep(
     return rows
 
 
-def verdict(label: Label, state: StateType) -> str:
+def verdict(kept: KeptRecord, state: StateType) -> str:
     """What should become of a job that runs on after its flow run has ended so."""
-    return _word(verdict_of(label.record, standing_of(state)))
+    return _word(verdict_of(kept.record, standing_of(state)))
 
 
 @dataclass(frozen=True)

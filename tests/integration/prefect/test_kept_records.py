@@ -1,0 +1,141 @@
+"""Job records on a Prefect server: found again by whoever may, taken over once, and never undone by another's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from together_flows.jobs import JobRecord, JobReference, Phase, TaskOutcome
+from together_flows.prefect.identity import Owner
+from together_flows.prefect.kept import KeptRecord, create, kept_by, update
+from together_flows.prefect.records import FlowRunStore, KnownRecords, kept_by_job
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@flow
+def nothing() -> None:
+    """A flow whose runs only keep records."""
+
+
+@pytest.fixture
+def run_id() -> UUID:
+    with get_client(sync_client=True) as prefect:
+        return prefect.create_flow_run(nothing).id
+
+
+def record_of(job_id: str | None = None, **changes: Any) -> JobRecord:
+    phase = Phase.SUBMITTED if job_id else Phase.INTENT
+    record = JobRecord(
+        kind="fine_tune", fingerprint="f" * 64, marker=f"tf{job_id}", intent_at=5.0, phase=phase, id=job_id
+    )
+    return replace(record, **changes)
+
+
+def store(run_id: UUID, task_run: str, attempt: int = 1) -> FlowRunStore:
+    return FlowRunStore(Owner(run_id, attempt, task_run), "block")
+
+
+def at_once(calls: list[Callable[[], T]]) -> list[T]:
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return [future.result(60) for future in [threads.submit(copy_context().run, call) for call in calls]]
+
+
+def test_a_record_is_found_again_and_replaced_by_the_next(run_id: UUID) -> None:
+    assert store(run_id, "a").load("a.f") is None
+    for job_id in (None, "ft-1"):
+        store(run_id, "a").save("a.f", record_of(job_id))
+        assert store(run_id, "a").load("a.f") == record_of(job_id)
+    [kept] = kept_by(run_id)
+    assert (kept.key, kept.credentials, kept.attempt) == ("a.f", "block", 1)
+
+
+def test_records_that_are_written_at_once_are_all_kept(run_id: UUID) -> None:
+    keys = [f"{number}.f" for number in range(24)]
+
+    def submission(key: str) -> Callable[[], None]:
+        def submit() -> None:
+            own = store(run_id, key)
+            assert own.load(key) is None
+            own.save(key, record_of(marker=f"tfft-{key}"))
+            own.save(key, record_of(f"ft-{key}"))
+
+        return submit
+
+    at_once([submission(key) for key in keys])
+    assert {kept.key: kept.record for kept in kept_by(run_id)} == {key: record_of(f"ft-{key}") for key in keys}
+
+
+def test_each_record_of_the_attempt_before_is_taken_over_once(run_id: UUID) -> None:
+    left = [f"ft-{number}" for number in range(5)]
+    for job_id in left:
+        store(run_id, job_id).save(f"{job_id}.f", record_of(job_id))
+    found = at_once([lambda n=n: store(run_id, f"new{n}", 2).load(f"new{n}.f") for n in range(9)])
+    assert Counter(record.id for record in found if record) == Counter(left)
+    assert {kept.key.partition(".")[0][:3] for kept in kept_by(run_id)} == {"new"}
+    assert store(run_id, left[0]).load(f"{left[0]}.f") is None, "its task run is over, and the job another's"
+
+
+def test_a_record_of_other_inputs_or_of_a_task_that_lives_is_not_taken_over(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1"))
+    assert store(run_id, "b", 2).load("b.e") is None
+    assert store(run_id, "b", 1).load("b.f") is None
+
+
+def test_a_task_takes_over_what_a_task_that_failed_has_left(run_id: UUID) -> None:
+    failed = record_of("ft-1", outcome=TaskOutcome.FAILED)
+    store(run_id, "a").save("a.f", failed)
+    assert store(run_id, "b").load("b.f") == failed
+
+
+def test_whoever_has_read_a_record_writes_it_for_its_owner(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1"))
+    known = KnownRecords.of(*kept_by(run_id))
+    known.save("a.f", record_of("ft-1", phase=Phase.ENDED))
+    [kept] = kept_by(run_id)
+    assert (kept.record.phase, kept.credentials, kept.attempt) == (Phase.ENDED, "block", 1)
+    assert known.load("a.f") == kept.record
+
+
+def test_whoever_has_read_a_record_loses_it_to_who_takes_it_over(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1"))
+    known = KnownRecords.of(*kept_by(run_id))
+    assert store(run_id, "b", 2).load("b.f") == record_of("ft-1")
+    assert known.load("a.f") is None
+
+
+def test_of_a_record_that_was_created_twice_the_last_written_counts(run_id: UUID) -> None:
+    first, second = (create(KeptRecord("a.f", record_of(), flow_run_id=run_id)) for _ in range(2))
+    for written in (first, second, first):
+        update(replace(written, record=record_of(f"ft-{written.artifact_id}")))
+        [kept] = kept_by(run_id)
+        assert kept.artifact_id == written.artifact_id
+        assert store(run_id, "a").load("a.f") == kept.record
+
+
+def test_a_record_that_was_created_twice_is_taken_over_once(run_id: UUID) -> None:
+    for _ in range(2):
+        create(KeptRecord("a.f", record_of(), flow_run_id=run_id))
+    assert store(run_id, "b", 2).load("b.f") == record_of()
+    assert store(run_id, "c", 2).load("c.f") is None
+
+
+def test_a_run_may_have_more_jobs_than_one_answer_holds(run_id: UUID) -> None:
+    jobs = [f"ft-{number}" for number in range(203)]
+    at_once([lambda part=part: [_create(run_id, job_id) for job_id in jobs[part::8]] for part in range(8)])
+    assert kept_by_job(run_id).keys() == {JobReference("fine_tune", job_id) for job_id in jobs}
+
+
+def _create(run_id: UUID, job_id: str) -> KeptRecord:
+    return create(KeptRecord(f"{job_id}.f", record_of(job_id), flow_run_id=run_id))
