@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterId,
     FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -23,12 +23,14 @@ from prefect.exceptions import ObjectNotFound
 
 from together_flows.jobs.claim import Claim, Standing
 from together_flows.prefect.interruption import was_evicted
-from together_flows.prefect.kept import KeptRecord, kept_as, kept_in
+from together_flows.prefect.kept import KeptRecord, kept_by
 from together_flows.prefect.records import KnownRecords
+from together_flows.prefect.related_runs import flow_runs
 
 __all__ = ["FlowRunClaim", "PrefectClaims", "standing_of"]
 
-_PAGE = 200
+#: Flow runs whose records are read with one request.
+_AT_ONCE = 100
 _UNFINISHED = [state for state in StateType if state.name not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")]
 
 
@@ -81,16 +83,19 @@ class PrefectClaims:
 
     def claims(self) -> Iterator[FlowRunClaim]:
         """The jobs that runs have submitted, except those that a later attempt has taken over."""
-        yield from self._claims_of(self._records())
+        for some in _batched(self._runs()):
+            for claim, kept in self._claims_of(some):
+                if self._counts(kept):
+                    yield claim
 
-    def _claims_of(self, records: Iterable[KeptRecord]) -> Iterator[FlowRunClaim]:
+    def _claims_of(self, runs: Collection[FlowRun]) -> Iterator[tuple[FlowRunClaim, KeptRecord]]:
         by_run: defaultdict[UUID | None, list[KeptRecord]] = defaultdict(list)
-        for kept in records:
+        for kept in kept_by(*(flow_run.id for flow_run in runs)):
             by_run[kept.flow_run_id].append(kept)
-        for flow_run in _read_runs([flow_run_id for flow_run_id in by_run if flow_run_id]):
-            standing = standing_of(self._end_of(flow_run))
-            for kept in by_run[flow_run.id]:
-                yield self._claim(flow_run, standing, kept)
+        for flow_run in runs:
+            if records := by_run[flow_run.id]:
+                standing = standing_of(self._end_of(flow_run))
+                yield from ((self._claim(flow_run, standing, kept), kept) for kept in records)
 
     def _claim(self, flow_run: FlowRun, standing: Standing, kept: KeptRecord) -> FlowRunClaim:
         return FlowRunClaim(
@@ -106,8 +111,17 @@ class PrefectClaims:
         )
 
     def _renewed(self, kept: KeptRecord) -> FlowRunClaim | None:
-        now = [now for now in kept_as(kept) if now.key == kept.key and self._counts(now)]
-        return next(self._claims_of(now), None)
+        """The claim as it is now. What another flow run has taken over is wanted, until the next sweep says of whom."""
+        assert kept.flow_run_id is not None
+        try:
+            with get_client(sync_client=True) as client:
+                flow_run = client.read_flow_run(kept.flow_run_id)
+        except ObjectNotFound:
+            return None
+        for claim, now in self._claims_of([flow_run]):
+            if now.record.marker == kept.record.marker:
+                return replace(claim, standing=Standing.ACTIVE) if now.taken else claim
+        return None
 
     def _counts(self, kept: KeptRecord) -> bool:
         of_account = self.blocks is None or kept.credentials in ("", *self.blocks)
@@ -129,21 +143,20 @@ class PrefectClaims:
             return StateType.CRASHED
         return None
 
-    def _records(self) -> list[KeptRecord]:
-        """The records of the runs to look at, each once."""
+    def _runs(self) -> Iterator[FlowRun]:
+        """The runs to look at, each once."""
         since = datetime.now(UTC) - timedelta(days=self.days)
         unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
         recent = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=since))
-        found = {kept.artifact_id: kept for chosen in (unfinished, recent) for kept in kept_in(chosen)}
-        return [kept for kept in found.values() if self._counts(kept)]
+        seen: set[UUID] = set()
+        for flow_run in chain(flow_runs(unfinished), flow_runs(recent)):
+            if flow_run.id not in seen:
+                seen.add(flow_run.id)
+                yield flow_run
 
 
-def _read_runs(flow_run_ids: Sequence[UUID]) -> Iterator[FlowRun]:
-    """Flow runs by their ids, except those that were deleted."""
-    with get_client(sync_client=True) as client:
-        for start in range(0, len(flow_run_ids), _PAGE):
-            chosen = FlowRunFilter(id=FlowRunFilterId(any_=list(flow_run_ids[start : start + _PAGE])))
-            yield from client.read_flow_runs(flow_run_filter=chosen, limit=_PAGE)
+def _batched(runs: Iterator[FlowRun]) -> Iterator[list[FlowRun]]:
+    return iter(lambda: list(islice(runs, _AT_ONCE)), [])
 
 
 def _run_around(flow_run: FlowRun) -> FlowRun | None:

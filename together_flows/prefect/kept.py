@@ -1,41 +1,39 @@
 """Job records as artifacts of a flow run: how they are written down, and how they get to the server and back.
 
 Each record is an artifact of its own, so that writing one is one statement of the server's database: it cannot undo
-another process's, costs the same however many jobs a run has, and is on the server when the answer is there. Its type
-is "result", which is what Prefect's pages do not show.
+what another task has written, costs the same however many jobs a run has, and is on the server when the answer is
+there. Its type is "result", which is what Prefect's pages do not show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterId,
     ArtifactFilterType,
-    FlowRunFilter,
 )
 from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.exceptions import PrefectHTTPStatusError
 
 from together_flows.jobs import JobRecord, TaskOutcome
 from together_flows.prefect.identity import Owner
+from together_flows.prefect.paging import every
 
-__all__ = ["KeptRecord", "create", "kept_as", "kept_by", "kept_in", "update"]
+__all__ = ["KeptRecord", "kept_as", "kept_by", "write"]
 
 _TYPE = "result"
-_OURS = ArtifactFilterType(any_=[_TYPE])
 #: Where the key stands among an artifact's data. What has none is not ours.
 _KEY = "together_job"
 _DESCRIPTION = "What together_flows knows of one remote job."
-#: Artifacts that one request is answered with: Prefect's PREFECT_API_DEFAULT_LIMIT.
-_PAGE = 200
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class KeptRecord:
         record: the job record.
         credentials: name of the credentials block of the job's account; empty if it is not saved.
         attempt: attempt of the flow run that wrote it.
-        taken: whether another flow run has taken the record over.
+        taken: whether another task run has taken the record over, and keeps it in an artifact of its own.
+        version: how often it was written.
         flow_run_id: the flow run; `None` outside one.
         artifact_id: the artifact; `None` before there is one.
     """
@@ -57,13 +56,14 @@ class KeptRecord:
     credentials: str = ""
     attempt: int = 1
     taken: bool = False
+    version: int = 0
     flow_run_id: UUID | None = None
     artifact_id: UUID | None = None
 
     def dump(self) -> dict[str, Any]:
         """As an artifact's data."""
-        about = {"credentials": self.credentials, "attempt": self.attempt, "taken": self.taken}
-        return {_KEY: self.key, **about, **self.record.to_dict()}
+        names = ("credentials", "attempt", "taken", "version")
+        return {_KEY: self.key, **{name: getattr(self, name) for name in names}, **self.record.to_dict()}
 
     @classmethod
     def parse(cls, artifact: Artifact) -> KeptRecord | None:
@@ -77,6 +77,7 @@ class KeptRecord:
             credentials=str(data["credentials"]),
             attempt=int(data["attempt"]),
             taken=bool(data["taken"]),
+            version=int(data["version"]),
             flow_run_id=artifact.flow_run_id,
             artifact_id=artifact.id,
         )
@@ -88,33 +89,37 @@ class KeptRecord:
 
 def kept_by(*flow_run_ids: UUID) -> list[KeptRecord]:
     """The records of flow runs, read from the server right now, oldest job first."""
+    if not flow_run_ids:
+        return []
     of_runs = ArtifactFilterFlowRunId(any_=list(flow_run_ids))
-    return _newest(ArtifactFilter(type=_OURS, flow_run_id=of_runs))
+    return _read(ArtifactFilter(type=ArtifactFilterType(any_=[_TYPE]), flow_run_id=of_runs))
 
 
 def kept_as(kept: KeptRecord) -> list[KeptRecord]:
     """What a record's artifact holds right now, if it is still there."""
     assert kept.artifact_id is not None
-    return _newest(ArtifactFilter(id=ArtifactFilterId(any_=[kept.artifact_id])))
+    return _read(ArtifactFilter(id=ArtifactFilterId(any_=[kept.artifact_id])))
 
 
-def kept_in(flow_runs: FlowRunFilter) -> list[KeptRecord]:
-    """The records of all flow runs that a filter chooses, read from the server right now, oldest job first."""
-    return _newest(ArtifactFilter(type=_OURS), flow_runs)
-
-
-def _newest(artifacts: ArtifactFilter, flow_runs: FlowRunFilter | None = None) -> list[KeptRecord]:
+def _read(chosen: ArtifactFilter) -> list[KeptRecord]:
     """The records in artifacts, each once.
 
-    Prefect's client sends a request again whose answer was lost, so a record may have been created twice. Of two with
-    one key or one marker the one that was written last counts.
+    A record may have several: Prefect's client creates once more what it got no answer for, and whoever takes a record
+    over writes it down anew. All but the one that counts are left out: it is of the latest attempt, and there the
+    latest version, and there the first that came.
     """
+    with get_client(sync_client=True) as client:
+        artifacts = list(
+            every(
+                lambda offset: client.read_artifacts(
+                    artifact_filter=chosen, sort=ArtifactSort.CREATED_DESC, offset=offset
+                )
+            )
+        )
+    parsed = map(KeptRecord.parse, reversed(artifacts))
     found: list[KeptRecord] = []
     seen: set[tuple[UUID | None, str]] = set()
-    for artifact in sorted(_pages(artifacts, flow_runs), key=_when_written, reverse=True):
-        kept = KeptRecord.parse(artifact)
-        if kept is None:
-            continue
+    for kept in sorted(filter(None, parsed), key=lambda kept: (-kept.attempt, -kept.version)):
         names = {(kept.flow_run_id, kept.key), (kept.flow_run_id, kept.record.marker)}
         if seen.isdisjoint(names):
             found.append(kept)
@@ -122,36 +127,24 @@ def _newest(artifacts: ArtifactFilter, flow_runs: FlowRunFilter | None = None) -
     return sorted(found, key=lambda kept: kept.record.intent_at)
 
 
-def _pages(artifacts: ArtifactFilter, flow_runs: FlowRunFilter | None) -> Iterator[Artifact]:
+def write(kept: KeptRecord) -> KeptRecord:
+    """Put a record on the server, in its artifact, or in a new one. Answers with the record as it is kept then."""
+    kept = replace(kept, version=kept.version + 1)
     with get_client(sync_client=True) as client:
-        offset = 0
-        while page := client.read_artifacts(
-            artifact_filter=artifacts,
-            flow_run_filter=flow_runs,
-            sort=ArtifactSort.CREATED_DESC,
-            limit=_PAGE,
-            offset=offset,
-        ):
-            yield from page
-            if len(page) < _PAGE:
-                return
-            offset += len(page)
-
-
-def _when_written(artifact: Artifact) -> Any:
-    return artifact.updated or artifact.created
-
-
-def create(kept: KeptRecord) -> KeptRecord:
-    """Put a new record on the server."""
-    wanted = ArtifactCreate(type=_TYPE, description=_DESCRIPTION, data=kept.dump(), flow_run_id=kept.flow_run_id)
-    with get_client(sync_client=True) as client:
-        return replace(kept, artifact_id=client.create_artifact(wanted).id)
-
-
-def update(kept: KeptRecord) -> KeptRecord:
-    """Write a record in place of what its artifact holds."""
-    assert kept.artifact_id is not None
-    with get_client(sync_client=True) as client:
-        client.update_artifact(kept.artifact_id, ArtifactUpdate(data=kept.dump()))
+        if kept.artifact_id is None or not _update(client, kept.artifact_id, kept.dump()):
+            wanted = ArtifactCreate(
+                type=_TYPE, description=_DESCRIPTION, data=kept.dump(), flow_run_id=kept.flow_run_id
+            )
+            kept = replace(kept, artifact_id=client.create_artifact(wanted).id)
     return kept
+
+
+def _update(client: SyncPrefectClient, artifact_id: UUID, data: dict[str, Any]) -> bool:
+    """Whether an artifact was there to be written."""
+    try:
+        client.update_artifact(artifact_id, ArtifactUpdate(data=data))
+    except PrefectHTTPStatusError as refusal:
+        if refusal.response.status_code != _NOT_FOUND:
+            raise
+        return False
+    return True

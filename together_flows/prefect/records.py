@@ -5,7 +5,7 @@ The invariants:
 - A record is on the server before the step that it announces.
 - A record belongs to one task run. A retry of the task finds it by its key. When a flow run is tried again its task
   runs have new ids: they take over what the attempt before left, each record at most once, so that two tasks with the
-  same inputs keep two jobs. Taking one over is a single write, which gives the record its new key.
+  same inputs keep two jobs. Who takes one over writes it down anew, and looks whether it was the first to do so.
 - A record is also taken over within an attempt when the task that owned it has failed, and from a failed run of the
   same subflow, so that a healthy job is not thrown away.
 """
@@ -13,14 +13,14 @@ The invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from together_flows.jobs import JobRecord, JobReference, JobStore, MemoryStore
 from together_flows.jobs.claim import is_over
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.kept import KeptRecord, create, kept_as, kept_by, update
+from together_flows.prefect.kept import KeptRecord, kept_as, kept_by, write
 from together_flows.prefect.related_runs import failed_forerunners
 
 __all__ = ["FlowRunStore", "KnownRecords", "is_over", "kept_by_job", "key_of", "store_of", "store_with"]
@@ -72,51 +72,56 @@ class FlowRunStore:
 
     owner: Owner
     credentials: str
-    _artifacts: dict[str, UUID | None] = field(default_factory=dict)
+    _kept: dict[str, KeptRecord | None] = field(default_factory=dict, compare=False, repr=False)
 
     def load(self, key: str) -> JobRecord | None:
         """The record kept under a key, or one of the same inputs that the attempt before left, or `None`."""
         records = kept_by(self._run)
-        kept = _under(key, records)
-        if kept is None and _open_to(self.owner, records, key):
+        self._kept[key] = kept = _under(key, records)
+        if kept is None and self._left_behind(key, records):
             kept = self._take_over(key)
-        kept = kept or self._take_from_forerunners(key)
-        self._artifacts[key] = kept.artifact_id if kept else None
         return kept.record if kept else None
 
     def save(self, key: str, record: JobRecord) -> None:
         """Keep a record, in place of the one before."""
-        if key not in self._artifacts:
-            before = _under(key, kept_by(self._run))
-            self._artifacts[key] = before.artifact_id if before else None
-        self._artifacts[key] = self._write(key, record, self._artifacts[key]).artifact_id
+        if key not in self._kept:
+            self._kept[key] = _under(key, kept_by(self._run))
+        self._write(key, self._kept[key] or KeptRecord(key, record), record)
 
     def _take_over(self, key: str) -> KeptRecord | None:
+        """Take over a record that was left behind, unless other tasks are faster, in this process or in another."""
         with _taking_over:
-            left = _open_to(self.owner, kept_by(self._run), key)  # afresh: another task may have been faster
-            return self._write(key, left.record, left.artifact_id) if left else None
-
-    def _take_from_forerunners(self, key: str) -> KeptRecord | None:
-        if not (forerunners := failed_forerunners(self._run)):
-            return None
-        with _taking_over:
-            for left in kept_by(*forerunners):
-                if _inputs(left.key) == _inputs(key) and not left.taken:
-                    kept = self._write(key, left.record)
-                    update(replace(left, taken=True))
+            while left := self._left_behind(key, kept_by(self._run)):
+                own = self._kept[key]
+                copy = replace(left, artifact_id=own.artifact_id if own else None, version=left.version + 1)
+                self._write(key, copy, replace(left.record, outcome=None))
+                write(replace(left, taken=True))
+                if kept := _under(key, kept_by(self._run)):
                     return kept
         return None
 
-    def _write(self, key: str, record: JobRecord, artifact_id: UUID | None = None) -> KeptRecord:
-        kept = KeptRecord(
-            key=key,
-            record=record,
-            credentials=self.credentials,
-            attempt=self.owner.attempt,
-            flow_run_id=self._run,
-            artifact_id=artifact_id,
+    def _left_behind(self, key: str, records: Iterable[KeptRecord]) -> KeptRecord | None:
+        """A record of the same inputs that its task run has left, in this flow run or in one before it."""
+        alike = [kept for kept in records if _inputs(kept.key) == _inputs(key) and kept.is_open_to(self.owner)]
+        if alike:
+            return alike[0]
+        own = {kept.record.marker for kept in records}
+        for left in kept_by(*failed_forerunners(self._run)):
+            if _inputs(left.key) == _inputs(key) and not left.taken and left.record.marker not in own:
+                return left
+        return None
+
+    def _write(self, key: str, kept: KeptRecord, record: JobRecord) -> None:
+        self._kept[key] = write(
+            replace(
+                kept,
+                key=key,
+                record=record,
+                credentials=self.credentials,
+                attempt=self.owner.attempt,
+                flow_run_id=self._run,
+            )
         )
-        return update(kept) if artifact_id else create(kept)
 
     @property
     def _run(self) -> UUID:
@@ -133,7 +138,7 @@ class KnownRecords:
         attempt: attempt of the flow run that writes them from now on; `None` for the one that did.
     """
 
-    known: Mapping[str, KeptRecord]
+    known: dict[str, KeptRecord]
     attempt: int | None = None
 
     @classmethod
@@ -143,22 +148,20 @@ class KnownRecords:
 
     def load(self, key: str) -> JobRecord | None:
         """The record as it is on the server now; `None` when somebody has taken it over."""
-        kept = _under(key, kept_as(self.known[key]))
+        kept = self._now(key)
         return kept.record if kept else None
 
     def save(self, key: str, record: JobRecord) -> None:
-        """Keep a record, in place of the one before."""
-        kept = self.known[key]
-        update(replace(kept, record=record, attempt=self.attempt or kept.attempt))
+        """Keep a record, in place of the one before. One that somebody has taken over is left as it is."""
+        if kept := self._now(key):
+            self.known[key] = write(replace(kept, record=record, attempt=self.attempt or kept.attempt))
+
+    def _now(self, key: str) -> KeptRecord | None:
+        return _under(key, kept_as(self.known[key]))
 
 
 def _under(key: str, records: Iterable[KeptRecord]) -> KeptRecord | None:
     return next((kept for kept in records if kept.key == key and not kept.taken), None)
-
-
-def _open_to(owner: Owner, records: Iterable[KeptRecord], key: str) -> KeptRecord | None:
-    """A record of the same inputs that its task run has left behind."""
-    return next((kept for kept in records if _inputs(kept.key) == _inputs(key) and kept.is_open_to(owner)), None)
 
 
 def _inputs(key: str) -> str:

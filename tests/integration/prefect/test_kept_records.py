@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,10 +14,12 @@ from uuid import UUID
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 
 from together_flows.jobs import JobRecord, JobReference, Phase, TaskOutcome
+from together_flows.prefect import records
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.kept import KeptRecord, create, kept_by, update
+from together_flows.prefect.kept import KeptRecord, kept_by, write
 from together_flows.prefect.records import FlowRunStore, KnownRecords, kept_by_job
 
 T = TypeVar("T")
@@ -77,14 +80,34 @@ def test_records_that_are_written_at_once_are_all_kept(run_id: UUID) -> None:
     assert {kept.key: kept.record for kept in kept_by(run_id)} == {key: record_of(f"ft-{key}") for key in keys}
 
 
-def test_each_record_of_the_attempt_before_is_taken_over_once(run_id: UUID) -> None:
+@pytest.mark.parametrize("in_one_process", [True, False])
+def test_each_record_of_the_attempt_before_is_taken_over_once(
+    run_id: UUID, in_one_process: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_one_process:
+        monkeypatch.setattr(records, "_taking_over", nullcontext())
     left = [f"ft-{number}" for number in range(5)]
     for job_id in left:
         store(run_id, job_id).save(f"{job_id}.f", record_of(job_id))
     found = at_once([lambda n=n: store(run_id, f"new{n}", 2).load(f"new{n}.f") for n in range(9)])
     assert Counter(record.id for record in found if record) == Counter(left)
-    assert {kept.key.partition(".")[0][:3] for kept in kept_by(run_id)} == {"new"}
+    assert {job.id for job in kept_by_job(run_id)} == set(left)
+    assert {kept.key[:3] for kept in kept_by_job(run_id).values()} == {"new"}
     assert store(run_id, left[0]).load(f"{left[0]}.f") is None, "its task run is over, and the job another's"
+
+
+def test_whoever_was_too_slow_to_take_a_record_over_keeps_one_of_its_own(
+    run_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1"))
+    late = iter([kept_by(run_id)] * 2)
+    assert store(run_id, "quick", 2).load("quick.f") == record_of("ft-1")
+    slow = store(run_id, "slow", 2)
+    monkeypatch.setattr(records, "kept_by", lambda *runs: next(late, None) or kept_by(*runs))
+    assert slow.load("slow.f") is None
+    slow.save("slow.f", record_of("ft-2"))
+    found = {kept.key: kept.record.id for kept in kept_by_job(run_id).values()}
+    assert found == {"quick.f": "ft-1", "slow.f": "ft-2"}
 
 
 def test_a_record_of_other_inputs_or_of_a_task_that_lives_is_not_taken_over(run_id: UUID) -> None:
@@ -96,7 +119,7 @@ def test_a_record_of_other_inputs_or_of_a_task_that_lives_is_not_taken_over(run_
 def test_a_task_takes_over_what_a_task_that_failed_has_left(run_id: UUID) -> None:
     failed = record_of("ft-1", outcome=TaskOutcome.FAILED)
     store(run_id, "a").save("a.f", failed)
-    assert store(run_id, "b").load("b.f") == failed
+    assert store(run_id, "b").load("b.f") == record_of("ft-1")
 
 
 def test_whoever_has_read_a_record_writes_it_for_its_owner(run_id: UUID) -> None:
@@ -111,22 +134,53 @@ def test_whoever_has_read_a_record_writes_it_for_its_owner(run_id: UUID) -> None
 def test_whoever_has_read_a_record_loses_it_to_who_takes_it_over(run_id: UUID) -> None:
     store(run_id, "a").save("a.f", record_of("ft-1"))
     known = KnownRecords.of(*kept_by(run_id))
-    assert store(run_id, "b", 2).load("b.f") == record_of("ft-1")
+    heir = store(run_id, "b", 2)
+    assert heir.load("b.f") == record_of("ft-1")
+    heir.save("b.f", record_of("ft-2"))
     assert known.load("a.f") is None
+    known.save("a.f", record_of("ft-1", phase=Phase.ENDED))
+    assert [kept.record for kept in kept_by(run_id) if not kept.taken] == [record_of("ft-2")]
+
+
+def test_a_process_that_was_taken_for_dead_does_not_undo_who_goes_on_for_it(run_id: UUID) -> None:
+    dead = store(run_id, "a")
+    dead.save("a.f", record_of(marker="tf1"))
+    heir = store(run_id, "b", 2)
+    assert heir.load("b.f") == record_of(marker="tf1")
+    heir.save("b.f", record_of("ft-2", marker="tf2"))
+    dead.save("a.f", record_of("ft-1", marker="tf1"))
+    assert {kept.key: kept.record.id for kept in kept_by(run_id)} == {"a.f": "ft-1", "b.f": "ft-2"}
+
+
+def test_a_record_whose_artifact_was_deleted_is_written_anew(run_id: UUID) -> None:
+    own = store(run_id, "a")
+    own.save("a.f", record_of())
+    [kept] = kept_by(run_id)
+    assert kept.artifact_id
+    with get_client(sync_client=True) as prefect:
+        prefect.delete_artifact(kept.artifact_id)
+    own.save("a.f", record_of("ft-1"))
+    assert store(run_id, "a").load("a.f") == record_of("ft-1")
+
+
+def test_a_deleted_run_submits_nothing(run_id: UUID) -> None:
+    with get_client(sync_client=True) as prefect:
+        prefect.delete_flow_run(run_id)
+    with pytest.raises(ObjectNotFound):
+        store(run_id, "a").load("a.f")
 
 
 def test_of_a_record_that_was_created_twice_the_last_written_counts(run_id: UUID) -> None:
-    first, second = (create(KeptRecord("a.f", record_of(), flow_run_id=run_id)) for _ in range(2))
-    for written in (first, second, first):
-        update(replace(written, record=record_of(f"ft-{written.artifact_id}")))
-        [kept] = kept_by(run_id)
-        assert kept.artifact_id == written.artifact_id
-        assert store(run_id, "a").load("a.f") == kept.record
+    first, second = (write(KeptRecord("a.f", record_of(), flow_run_id=run_id)) for _ in range(2))
+    assert kept_by(run_id) == [first]
+    later = write(replace(second, record=record_of("ft-1")))
+    assert kept_by(run_id) == [later]
+    assert store(run_id, "a").load("a.f") == record_of("ft-1")
 
 
 def test_a_record_that_was_created_twice_is_taken_over_once(run_id: UUID) -> None:
     for _ in range(2):
-        create(KeptRecord("a.f", record_of(), flow_run_id=run_id))
+        write(KeptRecord("a.f", record_of(), flow_run_id=run_id))
     assert store(run_id, "b", 2).load("b.f") == record_of()
     assert store(run_id, "c", 2).load("c.f") is None
 
@@ -138,4 +192,4 @@ def test_a_run_may_have_more_jobs_than_one_answer_holds(run_id: UUID) -> None:
 
 
 def _create(run_id: UUID, job_id: str) -> KeptRecord:
-    return create(KeptRecord(f"{job_id}.f", record_of(job_id), flow_run_id=run_id))
+    return write(KeptRecord(f"{job_id}.f", record_of(job_id), flow_run_id=run_id))

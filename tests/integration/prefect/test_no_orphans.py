@@ -27,7 +27,7 @@ from together_flows.emulator import Emulator
 from together_flows.errors import JobCancelled, WaitTimeout
 from together_flows.jobs import Phase
 from together_flows.prefect.attention import RunCancelled
-from together_flows.prefect.kept import kept_by, update
+from together_flows.prefect.kept import kept_by, write
 
 
 def this_flow_run() -> UUID:
@@ -228,7 +228,7 @@ def test_the_cancellation_hook_finds_a_job_whose_id_was_never_learned(emulator: 
 def forget_ids(flow_run_id: UUID) -> None:
     """Put the records back to where they were before the answers came."""
     for kept in kept_by(flow_run_id):
-        update(replace(kept, record=replace(kept.record, id=None, phase=Phase.INTENT)))
+        write(replace(kept, record=replace(kept.record, id=None, phase=Phase.INTENT)))
 
 
 def test_a_failed_flow_run_leaves_no_endpoint_behind(emulator: Emulator) -> None:

@@ -302,10 +302,10 @@ def test_the_secret_variables_of_a_deployment_are_sent_and_not_shown(
     flow_run_id = state.state_details.flow_run_id
     assert flow_run_id is not None
     with get_client(sync_client=True) as api:
-        flow_run, task_runs = api.read_flow_run(flow_run_id), api.read_task_runs()
+        flow_run, task_runs, artifacts = api.read_flow_run(flow_run_id), api.read_task_runs(), api.read_artifacts()
         document = api.read_block_document_by_name(
             "secretive-deployment", "together-ai-deployment-job", include_secrets=False
         )
-    shown = "\n".join(map(repr, [flow_run, *task_runs, document, loaded, jobs])) + caplog.text
-    assert "together.job." in shown
+    shown = "\n".join(map(repr, [flow_run, *task_runs, *artifacts, document, loaded, jobs])) + caplog.text
+    assert "together_job" in shown
     assert token not in shown

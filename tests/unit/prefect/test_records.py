@@ -41,7 +41,7 @@ def test_a_record_reads_back_as_it_was_written(
     credentials: str, attempt: int, taken: bool, job_id: str | None, state: JobState | None
 ) -> None:
     record = replace(RECORD, id=job_id, job_state=state)
-    kept = KeptRecord("k.f", record, credentials, attempt, taken, RUN)
+    kept = KeptRecord("k.f", record, credentials, attempt, taken, flow_run_id=RUN)
     written = artifact(json.loads(json.dumps(kept.dump())))
     assert KeptRecord.parse(written) == replace(kept, artifact_id=written.id)
 
