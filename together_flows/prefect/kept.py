@@ -82,6 +82,11 @@ class KeptRecord:
             artifact_id=artifact.id,
         )
 
+    @property
+    def names(self) -> set[str]:
+        """What no other record of the flow run has. The key of one that was taken over is free for its task again."""
+        return {self.record.marker} if self.taken else {self.record.marker, self.key}
+
     def is_open_to(self, owner: Owner) -> bool:
         """Whether a task run of that owner may take the record over."""
         return not self.taken and (self.attempt < owner.attempt or self.record.outcome is TaskOutcome.FAILED)
@@ -120,10 +125,10 @@ def _read(chosen: ArtifactFilter) -> list[KeptRecord]:
     found: list[KeptRecord] = []
     seen: set[tuple[UUID | None, str]] = set()
     for kept in sorted(filter(None, parsed), key=lambda kept: (-kept.attempt, -kept.version)):
-        names = {(kept.flow_run_id, kept.key), (kept.flow_run_id, kept.record.marker)}
+        names = {(kept.flow_run_id, name) for name in kept.names}
         if seen.isdisjoint(names):
             found.append(kept)
-        seen |= names
+            seen |= names
     return sorted(found, key=lambda kept: kept.record.intent_at)
 
 

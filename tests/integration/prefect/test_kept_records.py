@@ -122,6 +122,17 @@ def test_a_task_takes_over_what_a_task_that_failed_has_left(run_id: UUID) -> Non
     assert store(run_id, "b").load("b.f") == record_of("ft-1")
 
 
+def test_a_task_whose_record_was_taken_over_keeps_its_next_job_as_any_other(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1", outcome=TaskOutcome.FAILED))
+    assert store(run_id, "b").load("b.f") == record_of("ft-1")
+    retry = store(run_id, "a")
+    assert retry.load("a.f") is None
+    for job_id in (None, "ft-2"):
+        retry.save("a.f", record_of(job_id, marker="tf2"))
+        assert store(run_id, "a").load("a.f") == record_of(job_id, marker="tf2")
+    assert store(run_id, "b").load("b.f") == record_of("ft-1")
+
+
 def test_whoever_has_read_a_record_writes_it_for_its_owner(run_id: UUID) -> None:
     store(run_id, "a").save("a.f", record_of("ft-1"))
     known = KnownRecords.of(*kept_by(run_id))
