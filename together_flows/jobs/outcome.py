@@ -26,7 +26,9 @@ Outcome: TypeAlias = Done | Expired | GiveUp
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
-def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_url: str = "") -> Steps[dict[str, Any]]:
+def conclude(
+    kind: JobKind, reference: JobReference, outcome: Outcome, *, retried: bool = False, base_url: str = ""
+) -> Steps[dict[str, Any]]:
     """Steps that turn the end of a wait into the job's manifest, or into the error that the task fails with.
 
     A job whose deadline has passed is ended. The record gets its last word either way.
@@ -35,6 +37,7 @@ def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_u
         kind: the job's kind.
         reference: the job.
         outcome: how the wait for it ended.
+        retried: whether the same task waits on for a job that could not be looked at, so that it stays wanted.
         base_url: where the API is, so that the errors can link to the job's page.
 
     Raises:
@@ -58,7 +61,7 @@ def conclude(kind: JobKind, reference: JobReference, outcome: Outcome, *, base_u
             )
             raise _with_last_words(late, record, last, base_url)
         case GiveUp(error):
-            record = yield from remember(TaskOutcome.FAILED, None)
+            record = (yield Load()) if retried else (yield from remember(TaskOutcome.FAILED, None))
             unseen = JobStatus(reference, JobState.RUNNING, raw="unknown", known=False)
             raise _with_last_words(error, record, None if record else unseen, base_url)
 

@@ -83,11 +83,14 @@ def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord],
 
 
 def end_kept_job(kept: KeptRecord, log: Logger) -> JobStatus | None:
-    """End the job of a record, and say so in the record."""
-    account = credentials_of(kept.credentials)
+    """End the job of a record, and say so in the record; unless a task of a re-run has taken it over meanwhile."""
+    account, store = credentials_of(kept.credentials), KnownRecords.of(kept)
+    if store.load(kept.key) is None:
+        log(f"{kept.record.kind}:{kept.record.id} is left alone: a re-run wants it again.", "info")
+        return None
     with account.get_client() as client:
         steps = abandonment(kind_named(kept.record.kind), kept.record)
-        return run(steps, client=client, store=KnownRecords.of(kept), key=kept.key, log=log)
+        return run(steps, client=client, store=store, key=kept.key, log=log)
 
 
 #: For `@flow(**job_hooks)`.

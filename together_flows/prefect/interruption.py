@@ -22,7 +22,7 @@ from together_flows.jobs.steps import Load, Log, Steps, arun, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.identity import Owner, time_is_up
-from together_flows.prefect.records import is_over, kept_by_job, store_with
+from together_flows.prefect.records import is_over, kept_by_job, look_up, store_with
 from together_flows.prefect.view import run_logger
 
 __all__ = [
@@ -131,7 +131,7 @@ async def asettle(
 
 def kept_under(store: JobStore, key: str) -> Kept:
     """The record of a submission, if it came to have one."""
-    record = store.load(key)
+    record = look_up(store, key)
     return [] if record is None else [(record, store, key)]
 
 

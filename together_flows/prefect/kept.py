@@ -7,6 +7,7 @@ there. Its type is "result", which is what Prefect's pages do not show.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from together_flows.jobs import JobRecord, TaskOutcome
 from together_flows.prefect.identity import Owner
 from together_flows.prefect.paging import every
 
-__all__ = ["KeptRecord", "kept_as", "kept_by", "write"]
+__all__ = ["KeptRecord", "delete", "kept_as", "kept_by", "latest_by_marker", "write"]
 
 _TYPE = "result"
 #: Where the key stands among an artifact's data. What has none is not ours.
@@ -130,6 +131,21 @@ def _read(chosen: ArtifactFilter) -> list[KeptRecord]:
             found.append(kept)
             seen |= names
     return sorted(found, key=lambda kept: kept.record.intent_at)
+
+
+def latest_by_marker(records: Iterable[KeptRecord]) -> list[KeptRecord]:
+    """Of the records of several flow runs, the one of each job that was written on."""
+    found: dict[str, KeptRecord] = {}
+    for kept in sorted(records, key=lambda kept: -kept.version):
+        found.setdefault(kept.record.marker, kept)
+    return list(found.values())
+
+
+def delete(kept: KeptRecord) -> None:
+    """Take a record from the server."""
+    assert kept.artifact_id is not None
+    with get_client(sync_client=True) as client:
+        client.delete_artifact(kept.artifact_id)
 
 
 def write(kept: KeptRecord) -> KeptRecord:

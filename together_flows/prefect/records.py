@@ -13,17 +13,17 @@ The invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from together_flows.jobs import JobRecord, JobReference, JobStore, MemoryStore
 from together_flows.jobs.claim import is_over
 from together_flows.prefect.identity import Owner
-from together_flows.prefect.kept import KeptRecord, kept_as, kept_by, write
+from together_flows.prefect.kept import KeptRecord, delete, kept_as, kept_by, latest_by_marker, write
 from together_flows.prefect.related_runs import failed_forerunners
 
-__all__ = ["FlowRunStore", "KnownRecords", "is_over", "kept_by_job", "key_of", "store_of", "store_with"]
+__all__ = ["FlowRunStore", "KnownRecords", "is_over", "kept_by_job", "key_of", "look_up", "store_of", "store_with"]
 
 #: Hex digits of a fingerprint in a key: 64 bits.
 _DIGITS = 16
@@ -61,7 +61,7 @@ def kept_by_job(flow_run_id: UUID | None) -> dict[JobReference, KeptRecord]:
     return {kept.record.reference: kept for kept in records if kept.record.id and not kept.taken}
 
 
-@dataclass(frozen=True)
+@dataclass
 class FlowRunStore:
     """Keeps the records of the jobs that a task run submits.
 
@@ -72,47 +72,61 @@ class FlowRunStore:
 
     owner: Owner
     credentials: str
-    _kept: dict[str, KeptRecord | None] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[str, KeptRecord | None] = field(default_factory=dict, repr=False)
+    _highest: int = 0
 
     def load(self, key: str) -> JobRecord | None:
         """The record kept under a key, or one of the same inputs that the attempt before left, or `None`."""
         records = kept_by(self._run)
-        self._kept[key] = kept = _under(key, records)
-        if kept is None and self._left_behind(key, records):
-            kept = self._take_over(key)
+        kept = self._found(key, records)
+        if kept is None or kept.is_open_to(self.owner):
+            self._kept[key] = kept = self._take_over(key) if self._left_behind(key, records) else None
+        return kept.record if kept else None
+
+    def look(self, key: str) -> JobRecord | None:
+        """The record kept under a key, without taking one over."""
+        kept = self._found(key, kept_by(self._run))
         return kept.record if kept else None
 
     def save(self, key: str, record: JobRecord) -> None:
         """Keep a record, in place of the one before."""
         if key not in self._kept:
-            self._kept[key] = _under(key, kept_by(self._run))
-        self._write(key, self._kept[key] or KeptRecord(key, record), record)
+            self._found(key, kept_by(self._run))
+        self._kept[key] = self._write(key, self._kept[key] or KeptRecord(key, record, version=self._highest), record)
+
+    def _found(self, key: str, records: Sequence[KeptRecord]) -> KeptRecord | None:
+        self._highest = max((kept.version for kept in records), default=0)
+        self._kept[key] = kept = _under(key, records)
+        return kept
 
     def _take_over(self, key: str) -> KeptRecord | None:
         """Take over a record that was left behind, unless other tasks are faster, in this process or in another."""
         with _taking_over:
             while left := self._left_behind(key, kept_by(self._run)):
-                own = self._kept[key]
-                copy = replace(left, artifact_id=own.artifact_id if own else None, version=left.version + 1)
-                self._write(key, copy, replace(left.record, outcome=None))
+                copy = replace(left, artifact_id=None, version=left.version + 1)
+                copy = self._write(key, copy, replace(left.record, outcome=None))
                 write(replace(left, taken=True))
-                if kept := _under(key, kept_by(self._run)):
-                    return kept
+                counts = _under(key, kept_by(self._run))
+                if counts and counts.artifact_id == copy.artifact_id:
+                    return copy
+                delete(copy)
         return None
 
-    def _left_behind(self, key: str, records: Iterable[KeptRecord]) -> KeptRecord | None:
-        """A record of the same inputs that its task run has left, in this flow run or in one before it."""
-        alike = [kept for kept in records if _inputs(kept.key) == _inputs(key) and kept.is_open_to(self.owner)]
-        if alike:
-            return alike[0]
-        own = {kept.record.marker for kept in records}
-        for left in kept_by(*failed_forerunners(self._run)):
-            if _inputs(left.key) == _inputs(key) and not left.taken and left.record.marker not in own:
-                return left
-        return None
+    def _left_behind(self, key: str, records: Sequence[KeptRecord]) -> KeptRecord | None:
+        """The latest record of the same inputs that its task run has left, in this flow run or in one before it."""
 
-    def _write(self, key: str, kept: KeptRecord, record: JobRecord) -> None:
-        self._kept[key] = write(
+        def is_alike(kept: KeptRecord) -> bool:
+            return _inputs(kept.key) == _inputs(key) and kept.credentials == self.credentials
+
+        left = [kept for kept in records if is_alike(kept) and kept.is_open_to(self.owner)]
+        if not left:
+            own = {kept.record.marker for kept in records}
+            before = latest_by_marker(kept_by(*failed_forerunners(self._run)))
+            left = [kept for kept in before if is_alike(kept) and not kept.taken and kept.record.marker not in own]
+        return max(left, key=lambda kept: (kept.key == key, kept.record.intent_at), default=None)
+
+    def _write(self, key: str, kept: KeptRecord, record: JobRecord) -> KeptRecord:
+        return write(
             replace(
                 kept,
                 key=key,
@@ -167,6 +181,11 @@ def _under(key: str, records: Iterable[KeptRecord]) -> KeptRecord | None:
 def _inputs(key: str) -> str:
     """The part of a key that tells what is wanted, and not by whom."""
     return key.rpartition(".")[2]
+
+
+def look_up(store: JobStore, key: str) -> JobRecord | None:
+    """The record that a store keeps under a key. Asking does not take one over."""
+    return store.look(key) if isinstance(store, FlowRunStore) else store.load(key)
 
 
 def store_of(owner: Owner, credentials: str) -> JobStore:

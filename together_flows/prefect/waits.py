@@ -37,7 +37,7 @@ from together_flows.jobs.steps import Steps
 from together_flows.jobs.waiting import EventTail, show_events, waiting, with_progress
 from together_flows.prefect.attention import AttentiveClock, RunCancelled, attentive
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of
-from together_flows.prefect.identity import Owner, owner_of_this_call
+from together_flows.prefect.identity import Owner, owner_of_this_call, retries_left
 from together_flows.prefect.interruption import asettle, kept_for, settle
 from together_flows.prefect.kept import KeptRecord
 from together_flows.prefect.records import kept_by_job, store_with
@@ -126,7 +126,7 @@ class _Waited:
             unseen = JobStatus(self.reference, JobState.RUNNING, raw="not done", known=False)
             late.last_words = last_words_without_record(unseen, base_url)
             raise late
-        manifest = yield from conclude(self.kind, self.reference, outcome, base_url=base_url)
+        manifest = yield from conclude(self.kind, self.reference, outcome, retried=retries_left(), base_url=base_url)
         return {**manifest, "reference": str(self.reference), "url": self.page}
 
     def _was_ended_at_the_deadline(self, outcome: Outcome) -> bool:

@@ -20,7 +20,7 @@ from together_flows.jobs import JobRecord, JobReference, Phase, TaskOutcome
 from together_flows.prefect import records
 from together_flows.prefect.identity import Owner
 from together_flows.prefect.kept import KeptRecord, kept_by, write
-from together_flows.prefect.records import FlowRunStore, KnownRecords, kept_by_job
+from together_flows.prefect.records import FlowRunStore, KnownRecords, kept_by_job, look_up
 
 T = TypeVar("T")
 
@@ -122,6 +122,54 @@ def test_a_task_takes_over_what_a_task_that_failed_has_left(run_id: UUID) -> Non
     assert store(run_id, "b").load("b.f") == record_of("ft-1")
 
 
+def test_a_task_that_failed_finds_its_own_record_again_and_nobody_else_takes_it(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1", outcome=TaskOutcome.FAILED))
+    assert store(run_id, "a").load("a.f") == record_of("ft-1")
+    assert store(run_id, "b").load("b.f") is None
+
+
+def test_a_flows_own_body_finds_its_records_again_and_no_task_takes_them(run_id: UUID) -> None:
+    for number in range(2):
+        store(run_id, "flow").save(f"flow{number}.f", record_of(f"ft-{number}"))
+    for number in range(2):
+        assert store(run_id, "flow", 2).load(f"flow{number}.f") == record_of(f"ft-{number}")
+    assert store(run_id, "flow", 2).load("flow2.f") is None
+
+
+def test_a_job_of_another_account_is_not_taken_over(run_id: UUID) -> None:
+    FlowRunStore(Owner(run_id, 1, "a"), "other").save("a.f", record_of("ft-1"))
+    assert store(run_id, "b", 2).load("b.f") is None
+
+
+def test_of_two_jobs_that_were_left_the_later_is_taken_over_first(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1"))
+    store(run_id, "b").save("b.f", record_of("ft-2", intent_at=6.0))
+    assert store(run_id, "c", 2).load("c.f") == record_of("ft-2", intent_at=6.0)
+
+
+def test_looking_a_record_up_does_not_take_it_over(run_id: UUID) -> None:
+    store(run_id, "a").save("a.f", record_of("ft-1"))
+    assert look_up(store(run_id, "b", 2), "b.f") is None
+    assert look_up(store(run_id, "a", 2), "a.f") == record_of("ft-1")
+
+
+def test_of_the_failed_runs_of_a_subflow_the_one_that_went_on_counts(
+    run_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with get_client(sync_client=True) as prefect:
+        first, second = (prefect.create_flow_run(nothing).id for _ in range(2))
+    store(first, "a").save("a.f", record_of(marker="tf1"))
+    monkeypatch.setattr(records, "failed_forerunners", lambda run: [first])
+    heir = store(second, "b")
+    with monkeypatch.context() as killed:
+        killed.setattr(records, "write", lambda kept: kept if kept.taken else write(kept))
+        assert heir.load("b.f") == record_of(marker="tf1")
+    heir.save("b.f", record_of("ft-1", marker="tf1"))
+    monkeypatch.setattr(records, "failed_forerunners", lambda run: [first, second])
+    assert store(run_id, "c").load("c.f") == record_of("ft-1", marker="tf1")
+    assert store(run_id, "d").load("d.f") is None
+
+
 def test_a_task_whose_record_was_taken_over_keeps_its_next_job_as_any_other(run_id: UUID) -> None:
     store(run_id, "a").save("a.f", record_of("ft-1", outcome=TaskOutcome.FAILED))
     assert store(run_id, "b").load("b.f") == record_of("ft-1")
@@ -191,7 +239,7 @@ def test_of_a_record_that_was_created_twice_the_last_written_counts(run_id: UUID
 
 def test_a_record_that_was_created_twice_is_taken_over_once(run_id: UUID) -> None:
     for _ in range(2):
-        write(KeptRecord("a.f", record_of(), flow_run_id=run_id))
+        write(KeptRecord("a.f", record_of(), "block", flow_run_id=run_id))
     assert store(run_id, "b", 2).load("b.f") == record_of()
     assert store(run_id, "c", 2).load("c.f") is None
 
