@@ -196,9 +196,7 @@ def test_the_presigned_put_can_fail_like_any_route(account: Account) -> None:
     assert statuses == [500, 200]
 
 
-@pytest.mark.parametrize(
-    "fault", [{"unknown": 1}, {"status": "500"}, {"drop": "during"}, {"times": "many"}]
-)
+@pytest.mark.parametrize("fault", [{"unknown": 1}, {"status": "500"}, {"drop": "during"}, {"times": "many"}])
 def test_a_fault_that_makes_no_sense_is_refused(account: Account, fault: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationInvalid, match="refused"):
         account.emulator.fault(**fault)
