@@ -7,8 +7,6 @@ records from the server. The names of the parameters are a contract, because the
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
 
 from prefect import Flow, flow
@@ -23,11 +21,9 @@ from together_flows.prefect.interruption import was_evicted
 from together_flows.prefect.kept import KeptRecord, kept_by
 from together_flows.prefect.records import KnownRecords, is_over
 from together_flows.prefect.related_runs import with_subflows
+from together_flows.prefect.threads import for_each
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_kept_job", "job_hooks", "together_flow"]
-
-#: Jobs that a hook ends at once; each takes seconds to confirm.
-_ENDED_AT_ONCE = 8
 
 Hook = Callable[[Flow[..., Any], FlowRun, State[Any]], None]
 
@@ -76,10 +72,7 @@ def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord],
     for kept in alive:
         if not chosen(kept):
             log(f"{kept.record.kind}:{kept.record.id} is left running; a re-run of the run adopts it.", "warning")
-    with ThreadPoolExecutor(_ENDED_AT_ONCE) as threads:
-        for kept in alive:
-            if chosen(kept):
-                threads.submit(copy_context().run, end, kept)
+    for_each(filter(chosen, alive), end)
 
 
 def end_kept_job(kept: KeptRecord, log: Logger) -> JobStatus | None:

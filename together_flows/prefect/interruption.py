@@ -9,20 +9,20 @@ no run that has crashed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
-import anyio
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 
-from together_flows.client import AsyncTogether
 from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named
 from together_flows.jobs.closing_words import last_words
-from together_flows.jobs.steps import Load, Log, Steps, arun, run
+from together_flows.jobs.steps import Load, Log, Steps, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.identity import Owner, time_is_up
 from together_flows.prefect.records import is_over, kept_by_job, look_up, store_with
+from together_flows.prefect.threads import for_each, to_its_end
 from together_flows.prefect.view import run_logger
 
 __all__ = [
@@ -44,8 +44,6 @@ Kept = list[tuple[JobRecord, JobStore, str]]
 #: Seconds for looking for a job whose creation was cut through. Prefect kills a cancelled process after 30.
 _SETTLE = 8.0
 _PATIENCE = 10.0
-#: Seconds after which the hooks are left to finish the work.
-_LONGEST = 25.0
 
 _NOT_HERE = "A job of this task could not be ended here; the flow's hooks try again. {error}"
 #: States in which a flow run is not wanted. "Failed" is none of them: what a failed run has left is for a re-run.
@@ -85,21 +83,19 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
     """
     unwanted = unwanted or time_is_up()
     log, base_url = run_logger(), account.get_base_url()
+
+    def settle_one(one: tuple[JobRecord, JobStore, str]) -> None:
+        record, store, key = one
+        try:  # one that cannot be ended must not keep the others from it
+            run(settlement(record, wanted=wanted, base_url=base_url), client=client, store=store, key=key, log=log)
+        except Exception as error:
+            log(_NOT_HERE.format(error=error), "error")
+
     try:
         kept = found()
         wanted = False if unwanted or not kept else is_wanted(owner.flow_run_id)
         with account.get_client() as client:
-            for record, store, key in kept:
-                try:  # one that cannot be ended must not keep the others from it
-                    run(
-                        settlement(record, wanted=wanted, base_url=base_url),
-                        client=client,
-                        store=store,
-                        key=key,
-                        log=log,
-                    )
-                except Exception as error:
-                    log(_NOT_HERE.format(error=error), "error")
+            for_each(kept, settle_one)
     except Exception as error:  # the interruption is what the caller must hear of
         log(_NOT_HERE.format(error=error), "error")
 
@@ -107,26 +103,8 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
 async def asettle(
     account: TogetherCredentials, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False
 ) -> None:
-    """The same as `settle`, on the event loop, all jobs at once, and shielded from being cancelled again."""
-    unwanted = unwanted or time_is_up()
-    log, base_url = run_logger(), account.get_base_url()
-
-    async def settle_one(steps: Steps[None], client: AsyncTogether, store: JobStore, key: str) -> None:
-        try:  # one that cannot be ended must not keep the others from it
-            await arun(steps, client=client, store=store, key=key, log=log)
-        except Exception as error:
-            log(_NOT_HERE.format(error=error), "error")
-
-    with anyio.move_on_after(_LONGEST, shield=True):
-        try:
-            kept = await anyio.to_thread.run_sync(found)
-            wanted = False if unwanted or not kept else await anyio.to_thread.run_sync(is_wanted, owner.flow_run_id)
-            async with account.get_async_client() as client, anyio.create_task_group() as group:
-                for record, store, key in kept:
-                    steps = settlement(record, wanted=wanted, base_url=base_url)
-                    group.start_soon(settle_one, steps, client, store, key)
-        except Exception as error:  # the interruption is what the caller must hear of
-            log(_NOT_HERE.format(error=error), "error")
+    """The same as `settle`, from the event loop. It comes to its end even if the loop is told to end meanwhile."""
+    await to_its_end(partial(settle, account, owner, found, unwanted=unwanted))
 
 
 def kept_under(store: JobStore, key: str) -> Kept:

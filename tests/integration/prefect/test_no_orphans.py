@@ -92,21 +92,26 @@ async def test_a_cancelled_wait_cancels_the_job(emulator: Emulator, file_id: str
         assert emulator.counts()["cancelled"]["fine_tune"] == 1
 
 
-async def test_an_interruption_that_nobody_asked_for_leaves_work_and_stops_what_bills(
+def test_an_interruption_that_nobody_asked_for_leaves_work_and_stops_what_bills(
     emulator: Emulator, file_id: str
 ) -> None:
     emulator.settings(speed=SLOW)
+    emulator.fault(method="DELETE", path="/endpoints/{endpointId}", status=503, delay=0.5)
 
     async def work() -> None:
         served = tp.adeploy_endpoint(BLOCK, model=MODEL, hardware=HARDWARE, **QUICK)
         tuned = tp.afine_tune(BLOCK, training_file=file_id, model=MODEL, **QUICK)
-        await asyncio.gather(served, tuned)
+        await asyncio.gather(served, tuned, asyncio.sleep(3600))  # it is over when one of them is: the sleep, at once
 
     def both_looked_at() -> bool:
         return looked_at(emulator) and looked_at(emulator, "/endpoints/{endpointId}")
 
-    async with interrupted(waiting_flow(work), state=None, until=both_looked_at):
-        assert running(emulator) == {"fine_tune": 1}
+    async def process() -> None:
+        async with interrupted(waiting_flow(work), state=None, until=both_looked_at):
+            pass
+
+    asyncio.run(process())  # at its end it cancels what is left, also those who just end their job
+    assert running(emulator) == {"fine_tune": 1}
 
 
 @pytest.mark.parametrize("name", ["fine_tune", "afine_tune", "wait_many"])

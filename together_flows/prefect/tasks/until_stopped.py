@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
-
-import anyio
 
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.endings import aend, end
 from together_flows.prefect.identity import retries_left
 from together_flows.prefect.submitting import Job
 from together_flows.prefect.tasks.waiting import await_for_job, wait_for_job
+from together_flows.prefect.threads import to_its_end
 from together_flows.prefect.waits import reference_of
 
 __all__ = ["aended_afterwards", "aready", "ended_afterwards", "ready"]
@@ -74,8 +74,7 @@ async def aended_afterwards(
         await stop(credentials, job)
         raise
     except BaseException:  # the run is being stopped: no time, and perhaps no way, to start another task
-        with anyio.CancelScope(shield=True):
-            await aend(reference_of(job), credentials)
+        await to_its_end(partial(end, reference_of(job), credentials))
         raise
     else:
         await stop(credentials, job)
