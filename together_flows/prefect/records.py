@@ -113,10 +113,13 @@ class FlowRunStore:
         return None
 
     def _left_behind(self, key: str, records: Sequence[KeptRecord]) -> KeptRecord | None:
-        """The latest record of the same inputs that its task run has left, in this flow run or in one before it."""
+        """The latest record of the same inputs that its task run has left, in this flow run or in one before it.
+
+        One of another block is of another account, unless it is the task's own and its block has got another name.
+        """
 
         def is_alike(kept: KeptRecord) -> bool:
-            return _inputs(kept.key) == _inputs(key) and kept.credentials == self.credentials
+            return kept.key == key or (_inputs(kept.key) == _inputs(key) and kept.credentials == self.credentials)
 
         left = [kept for kept in records if is_alike(kept) and kept.is_open_to(self.owner)]
         if not left:

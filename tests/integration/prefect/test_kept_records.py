@@ -141,6 +141,11 @@ def test_a_job_of_another_account_is_not_taken_over(run_id: UUID) -> None:
     assert store(run_id, "b", 2).load("b.f") is None
 
 
+def test_a_flows_own_body_finds_its_job_also_when_its_block_has_got_another_name(run_id: UUID) -> None:
+    FlowRunStore(Owner(run_id, 1, "flow"), "old").save("flow0.f", record_of("ft-1"))
+    assert FlowRunStore(Owner(run_id, 2, "flow"), "new").load("flow0.f") == record_of("ft-1")
+
+
 def test_of_two_jobs_that_were_left_the_later_is_taken_over_first(run_id: UUID) -> None:
     store(run_id, "a").save("a.f", record_of("ft-1"))
     store(run_id, "b").save("b.f", record_of("ft-2", intent_at=6.0))
