@@ -31,7 +31,7 @@ from together_flows.jobs.submission import OnUnknown, submission, submits_new
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_under, settle
-from together_flows.prefect.records import key_of, look_up, store_of
+from together_flows.prefect.records import key_of, store_of
 from together_flows.prefect.secret_arguments import with_secrets
 from together_flows.prefect.view import announce, ashow_link, run_logger, show_link
 
@@ -85,8 +85,7 @@ class _Intention:
 
     def records(self) -> list[JobRecord]:
         """The job's record, if the submission came so far as to leave one."""
-        record = look_up(self.store, self.key)
-        return [] if record is None else [record]
+        return [record for record, _, _ in kept_under(self.store, self.key)]
 
     def steps(self, money: Money | None, on_unknown: OnUnknown) -> Steps[JobRecord]:
         policy = SubmissionPolicy(on_unknown=on_unknown)
