@@ -27,7 +27,10 @@ from together_flows.emulator import Emulator
 from together_flows.errors import JobCancelled, WaitTimeout
 from together_flows.jobs import Phase
 from together_flows.prefect.attention import RunCancelled
+from together_flows.prefect.hooks import end_kept_job
+from together_flows.prefect.identity import Owner
 from together_flows.prefect.kept import kept_by, write
+from together_flows.prefect.records import FlowRunStore
 
 
 def this_flow_run() -> UUID:
@@ -228,6 +231,19 @@ def test_the_cancellation_hook_finds_a_job_whose_id_was_never_learned(emulator: 
     forget_ids(flow_run_id)
     call_hook(tp.end_jobs, flow_run_id, Cancelled())
     assert running(emulator) == {}
+
+
+def test_a_hook_leaves_alone_what_a_re_run_has_taken_over_since_it_looked(emulator: Emulator, file_id: str) -> None:
+    flow_run_id = submit_two(emulator, file_id)
+    seen = kept_by(flow_run_id)
+    for kept in seen:
+        heir = FlowRunStore(Owner(flow_run_id, 2, "heir"), kept.credentials)
+        assert heir.load(f"heir.{kept.key.rpartition('.')[2]}") == kept.record
+    said: list[str] = []
+    for kept in seen:
+        assert end_kept_job(kept, lambda message, level: said.append(message)) is None
+    assert running(emulator) == {"fine_tune": 1, "endpoint": 1}
+    assert ["a re-run wants it again" in message for message in said] == [True, True]
 
 
 def forget_ids(flow_run_id: UUID) -> None:

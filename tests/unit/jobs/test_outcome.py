@@ -51,10 +51,11 @@ class Task:
         self.records = {"task": record}
         self.log: list[str] = []
 
-    def concludes(self, outcome: Done | Expired | GiveUp | None = None) -> Any:
+    def concludes(self, outcome: Done | Expired | GiveUp | None = None, *, retried: bool = False) -> Any:
         outcome = outcome or Done(self.kind.status(self.remote.row(self.job), self.reference.id))
         process = Process(self.remote, self.records, log=self.log)
-        return process.drive(conclude(self.kind, self.reference, outcome, base_url="https://api.together.ai/v1"))
+        base_url = "https://api.together.ai/v1"
+        return process.drive(conclude(self.kind, self.reference, outcome, retried=retried, base_url=base_url))
 
     @property
     def record(self) -> JobRecord:
@@ -233,6 +234,14 @@ def test_a_wait_that_was_given_up_leaves_the_job_and_its_state_alone() -> None:
         task.concludes(GiveUp(ServerFailed("down", status_code=503)))
     assert task.remote.running() == ["job-1"]
     assert (task.record.outcome, task.record.job_state) == (TaskOutcome.FAILED, None)
+
+
+def test_a_wait_that_was_given_up_and_is_tried_again_goes_on_wanting_its_job() -> None:
+    task = Task("fine_tune")
+    with pytest.raises(ServerFailed):
+        task.concludes(GiveUp(ServerFailed("down", status_code=503)), retried=True)
+    assert task.remote.running() == ["job-1"]
+    assert (task.record.outcome, task.record.job_state) == (None, None)
 
 
 def test_a_job_that_is_gone_when_its_row_is_read_counts_as_it_was_last_seen() -> None:

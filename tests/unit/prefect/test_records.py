@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import Artifact
 from together_flows.jobs import JobRecord, JobState, Phase, TaskOutcome
 from together_flows.prefect.identity import Owner
 from together_flows.prefect.kept import KeptRecord
+from together_flows.prefect.paging import every
 from together_flows.prefect.records import is_over, key_of
 
 RUN = UUID(int=1)
@@ -44,6 +45,17 @@ def test_a_record_reads_back_as_it_was_written(
     kept = KeptRecord("k.f", record, credentials, attempt, taken, flow_run_id=RUN)
     written = artifact(json.loads(json.dumps(kept.dump())))
     assert KeptRecord.parse(written) == replace(kept, artifact_id=written.id)
+
+
+def test_a_record_stays_small() -> None:
+    kept = KeptRecord("0" * 32 + "." + "f" * 16, RECORD, "together", flow_run_id=RUN)
+    assert len(json.dumps(kept.dump(), separators=(",", ":"))) < 400, "a run that has a thousand reads them all"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_list_is_read_whole_however_few_rows_come_at_once(size: int) -> None:
+    rows = list(range(5))
+    assert list(every(lambda offset: rows[offset : offset + size])) == rows
 
 
 @pytest.mark.parametrize("data", [None, "text", 3, {}, {"kind": "fine_tune"}])
