@@ -16,7 +16,16 @@ from together_flows.api._operation import Operation
 from together_flows.api.files import File, MultipartUpload, UploadPart
 from together_flows.client._storage import Storage
 from together_flows.client._transfer import BLOCK, Transfer
-from together_flows.errors import AnswerInvalid, ArgumentInvalid, Conflict, TogetherError, TransferIncomplete
+from together_flows.errors import (
+    AnswerInvalid,
+    ArgumentInvalid,
+    BadRequest,
+    Conflict,
+    NotFound,
+    TogetherError,
+    TransferIncomplete,
+    UnprocessableRequest,
+)
 
 __all__ = ["PartPlan", "Source", "Uploader"]
 
@@ -32,6 +41,7 @@ SINGLE_PUT_LIMIT = 5 * GIB
 FILE_TYPES = ("jsonl", "parquet", "csv")
 
 _UNUSABLE = frozenset({"FAILED", "INVALID_FORMAT"})
+_NOT_CHECKED = "PENDING"
 
 
 @dataclass(frozen=True)
@@ -270,4 +280,15 @@ class Uploader:
             raise conflict
         file: File = self._send(files.retrieve(file_id))
         same = file.bytes in (None, source.size) and file.purpose in ("", purpose)
-        return file if same and (file.processing_status or "").upper() not in _UNUSABLE else None
+        state = (file.processing_status or "").upper()
+        if not same or state in _UNUSABLE:
+            return None
+        return self._checked(file) if state == _NOT_CHECKED else file
+
+    def _checked(self, file: File) -> File | None:
+        """A file whose upload may have died between its bytes and its check, which nobody else would ask for then."""
+        try:
+            checked: File = self._send(files.preprocess(file.id))
+        except (BadRequest, Conflict, NotFound, UnprocessableRequest):  # its bytes are not there
+            return None
+        return checked

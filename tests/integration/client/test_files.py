@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ from together_flows.client._upload import Source, Uploader
 from together_flows.emulator import Emulator
 from together_flows.errors import (
     ArgumentInvalid,
+    BadRequest,
     ConnectionFailed,
     NotFound,
     PermissionDenied,
     ServerFailed,
     TransferIncomplete,
 )
+from together_flows.jobs import kind_named, run
+from together_flows.jobs.waiting import Done, WaitPolicy, waiting
 
 both = pytest.mark.parametrize("way", ["sync", "async"])
 
@@ -86,6 +90,21 @@ def test_content_that_the_api_has_is_not_sent_again(way: str, emulator: Emulator
     again = done(way, emulator.url, lambda client: client.upload(rows, purpose="fine-tune", file_name="other.jsonl"))
 
     assert again.id == first.id
+
+
+@both
+def test_an_upload_that_died_before_its_check_is_checked_by_the_next(way: str, emulator: Emulator, rows: Path) -> None:
+    emulator.fault(method="POST", path="/files/{id}/preprocess", status=400, effect=False)
+    with pytest.raises(BadRequest):  # stands for a process that was killed when the bytes had arrived
+        done(way, emulator.url, lambda client: client.upload(rows, purpose="fine-tune"))
+    [left] = emulator.jobs("file")
+
+    again = done(way, emulator.url, lambda client: client.upload(rows, purpose="fine-tune"))
+
+    assert again.id == left["id"]
+    checked = WaitPolicy(deadline=time.time() + 60, interval=0.2, first=0.05)
+    with Together(api_key="emulator-key", base_url=emulator.url) as client:
+        assert isinstance(run(waiting(kind_named("file"), again.id, checked), client=client), Done)
 
 
 def test_the_same_content_for_another_purpose_is_another_file(emulator: Emulator, client: Together, rows: Path) -> None:
@@ -223,8 +242,9 @@ def test_a_file_that_shrinks_while_it_is_sent_is_not_taken_for_uploaded(rows: Pa
         {"id": "file-0", "bytes": 3, "purpose": "fine-tune"},
         {"id": "file-0", "purpose": "eval"},
         {"id": "file-0", "purpose": "fine-tune", "processing_status": "INVALID_FORMAT"},
+        {"id": "file-0", "purpose": "fine-tune", "processing_status": "PENDING"},
     ],
-    ids=["partly there", "other purpose", "unusable"],
+    ids=["partly there", "other purpose", "unusable", "without bytes"],
 )
 def test_an_existing_file_that_will_not_do_is_not_taken_for_this_one(existing: dict[str, Any], rows: Path) -> None:
     def answer(asked: Asked) -> Reply:
@@ -232,6 +252,8 @@ def test_an_existing_file_that_will_not_do_is_not_taken_for_this_one(existing: d
             return Reply(body=json.dumps(existing).encode())
         if asked.path == "/v1/files" and b"checksum" in asked.body:
             return Reply(409, b'{"file_id": "file-0"}')
+        if asked.path == "/v1/files/file-0/preprocess":
+            return Reply(400, b'{"error": {"message": "Nothing was uploaded."}}')
         return an_api(lambda asked: Reply())(asked)
 
     with scripted(answer) as server:
