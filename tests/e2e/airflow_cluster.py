@@ -6,7 +6,9 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +82,21 @@ class AirflowCluster:
         self.dag_processor = self._process("dag-processor")
         self.triggerer = self._process("triggerer")
         self.api_server = self._process("api-server", "--port", str(self.port), "--host", "127.0.0.1", "--workers", "1")
-        self.rest = httpx2.Client(base_url=f"{self.url}/api/v2", timeout=60)
+        self._keeping = threading.Lock()
+        self.rest = httpx2.Client(
+            base_url=f"{self.url}/api/v2", timeout=60, event_hooks={"request": [self._keep_api_server]}
+        )
 
     def _process(self, *arguments: str) -> Process:
         command = ["python", "-m", "airflow", *arguments]
         return Process(arguments[0], command, log=self.home / f"{arguments[0]}.log", env=self.env)
+
+    def _keep_api_server(self, _: httpx2.Request) -> None:
+        """Start the API server again when it has crashed, as systemd or Kubernetes does. It has, by a segfault."""
+        with self._keeping:
+            if self.api_server.has_crashed:
+                warnings.warn(f"Airflow's API server crashed; started again.\n{self.api_server.tail(5)}", stacklevel=2)
+                self.api_server.start()
 
     @property
     def processes(self) -> tuple[Process, ...]:

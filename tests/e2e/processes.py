@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
+import psutil
 
 T = TypeVar("T")
 
@@ -65,8 +66,10 @@ class Process:
         self._command = [sys.executable if part == "python" else part for part in command]
         self._env = dict(env)
         self._popen: subprocess.Popen[bytes] | None = None
+        self._told_to_end = False
 
     def start(self) -> Process:
+        self._told_to_end = False
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
                 self._command, stdout=output, stderr=subprocess.STDOUT, env=self._env, cwd=ROOT, start_new_session=True
@@ -82,9 +85,15 @@ class Process:
     def is_alive(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
 
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it ended without being told to."""
+        return self._popen is not None and not self._told_to_end and self._popen.poll() is not None
+
     def kill(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the whole group, and wait for the first process to be gone."""
         assert self._popen is not None
+        self._told_to_end = True
         try:
             os.killpg(self.pid, with_signal)
         except ProcessLookupError:
@@ -93,23 +102,27 @@ class Process:
 
     def send_signal(self, with_signal: signal.Signals) -> None:
         """Send a signal to the first process alone; what it has started hears nothing."""
+        self._told_to_end = True
         os.kill(self.pid, with_signal)
 
     def ask_to_end(self) -> None:
         """Tell the group to end, without waiting for it."""
+        self._told_to_end = True
         if self._popen is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGTERM)
 
     def stop(self) -> None:
-        """End the group: kindly, then surely."""
+        """End the group kindly, then surely all that it has started."""
         if self._popen is None:
             return
         self.ask_to_end()
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout=8)
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        for pid in psutil.pids():  # Airflow puts each task in a group of its own, which is left in the session
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == self.pid:
+                    os.kill(pid, signal.SIGKILL)
         self._popen.wait(timeout=15)
 
     def tail(self, lines: int = 40) -> str:
