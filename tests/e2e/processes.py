@@ -88,7 +88,7 @@ class Process:
     @property
     def has_crashed(self) -> bool:
         """Whether it ended without being told to."""
-        return self._popen is not None and not self._told_to_end and self._popen.poll() is not None
+        return self._popen is not None and not self._told_to_end and not self.is_alive
 
     def kill(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the whole group, and wait for the first process to be gone."""

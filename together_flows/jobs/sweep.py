@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from together_flows.jobs.at_once import each_at_once
 from together_flows.jobs.census import Census, census, looked_up, still_runs
 from together_flows.jobs.claim import Claim, ClaimSource, Standing, is_lost, is_over
 from together_flows.jobs.ending import end_job, look
@@ -32,9 +31,6 @@ __all__ = ["GRACE", "SweepWishes", "sweep"]
 
 #: Seconds that a job must have lived before it is ended, unless told otherwise.
 GRACE = 600.0
-
-#: Jobs that are ended at once; each takes seconds to confirm.
-_ENDED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +113,8 @@ class _Ending:
 
     def end_all(self, doomed: Sequence[Finding]) -> dict[JobReference, Ended | None]:
         """How the end of each went; `None` for one that has become wanted since it was judged."""
-        with ThreadPoolExecutor(_ENDED_AT_ONCE) as threads:
-            endings = [
-                (finding.reference, threads.submit(copy_context().run, self._end, finding)) for finding in doomed
-            ]
-        return {reference: ending.result() for reference, ending in endings}
+        endings = each_at_once(doomed, self._end)
+        return {finding.reference: ending for finding, ending in zip(doomed, endings, strict=True)}
 
     def _end(self, finding: Finding) -> Ended | None:
         try:

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
 from together_flows.jobs import JobStatus, kind_named, run
+from together_flows.jobs.at_once import each_at_once
 from together_flows.jobs.steps import Logger
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import credentials_of
@@ -21,7 +22,6 @@ from together_flows.prefect.interruption import was_evicted
 from together_flows.prefect.kept import KeptRecord, kept_by
 from together_flows.prefect.records import KnownRecords, is_over
 from together_flows.prefect.related_runs import with_subflows
-from together_flows.prefect.threads import for_each
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_kept_job", "job_hooks", "together_flow"]
 
@@ -72,7 +72,7 @@ def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord],
     for kept in alive:
         if not chosen(kept):
             log(f"{kept.record.kind}:{kept.record.id} is left running; a re-run of the run adopts it.", "warning")
-    for_each(filter(chosen, alive), end)
+    each_at_once(filter(chosen, alive), end)
 
 
 def end_kept_job(kept: KeptRecord, log: Logger) -> JobStatus | None:

@@ -16,13 +16,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 
 from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named
+from together_flows.jobs.at_once import each_at_once
 from together_flows.jobs.closing_words import last_words
 from together_flows.jobs.steps import Load, Log, Steps, run
 from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import TogetherCredentials
 from together_flows.prefect.identity import Owner, time_is_up
 from together_flows.prefect.records import is_over, kept_by_job, look_up, store_with
-from together_flows.prefect.threads import for_each, to_its_end
+from together_flows.prefect.threads import to_its_end
 from together_flows.prefect.view import run_logger
 
 __all__ = [
@@ -95,7 +96,7 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
         kept = found()
         wanted = False if unwanted or not kept else is_wanted(owner.flow_run_id)
         with account.get_client() as client:
-            for_each(kept, settle_one)
+            each_at_once(kept, settle_one)
     except Exception as error:  # the interruption is what the caller must hear of
         log(_NOT_HERE.format(error=error), "error")
 

@@ -1,37 +1,20 @@
-"""Threads for what must come to its end, such as ending a job that bills."""
+"""A thread for what must come to its end, such as ending a job that bills."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
-from typing import TypeVar
 
 import anyio
 
-__all__ = ["for_each", "to_its_end"]
+__all__ = ["to_its_end"]
 
-T = TypeVar("T")
-
-#: Threads at a time. What they do is a few requests each, and waiting.
-_AT_ONCE = 8
 #: Seconds that a cancelled coroutine waits for its thread. Prefect kills the process of a cancelled run after 30.
 _LONGEST = 25.0
-
-
-def for_each(items: Iterable[T], work: Callable[[T], None]) -> None:
-    """Do the work for each item, 8 at a time, in the context of the caller, and wait for all of it.
-
-    Args:
-        items: what to work on.
-        work: must not raise: what it raises is lost.
-    """
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="together-each") as threads:
-        for item in items:
-            threads.submit(copy_context().run, work, item)
 
 
 async def to_its_end(work: Callable[[], object]) -> None:
