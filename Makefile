@@ -54,7 +54,7 @@ $(NEWEST)/ready: pyproject.toml
 	@touch $@
 
 newest-prefect: $(NEWEST)/ready ## Run the Prefect tests on the newest Prefect, which cannot share Airflow's environment
-	$(NEWEST)/bin/python -m pytest tests/unit/prefect tests/integration/prefect
+	$(NEWEST)/bin/python -m pytest tests/unit/prefect tests/integration/prefect -n 2 --dist loadscope
 
 clean: ## Remove what the chores made
 	rm -rf $(VENV) $(NEWEST) demo_output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
