@@ -21,7 +21,7 @@ demo: $(VENV)/ready ## Run the whole main job on real data, in Airflow and in Pr
 	$(BIN)/python -m dags_examples.demo --output demo_output
 
 test: $(VENV)/ready ## Run the tests that need no servers of their own: unit, contract, integration
-	$(PYTEST) tests/unit tests/contract tests/integration -n 2 --dist loadscope
+	$(PYTEST) tests/unit tests/contract tests/integration -n 3 --dist loadscope
 
 e2e: $(VENV)/ready ## Run the tests that start a real Airflow and a real Prefect server
 	$(PYTEST) tests/e2e -m "e2e and not exhaustive" -n 2
