@@ -271,11 +271,11 @@ def wait_for_the_word(task: OneTask) -> None:
     """Wait until the log says why the job was ended. A run may be over before its trigger has come to that.
 
     An endpoint's run has a teardown. Where that comes before a triggerer that is slow to pass on what the person did,
-    the trigger finds no endpoint, and says so.
+    the wait has ended by itself when nobody had told it to yet: it found no endpoint several times, and gave up.
     """
     said = ["a person stopped or cleared the task" if task.deferred else "A person stopped or cleared this task"]
     if task.kind == "endpoint":
-        said.append("Endpoint not found")
+        said.append("was given up: The API refused to show it")
     eventually(lambda: any(word in task.log() for word in said), within=120, what="the log's word on the job's end")
 
 
