@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,7 +38,6 @@ _NOT_FINAL = (
 )
 #: Names of operators that own no jobs, by how they end.
 _WITHOUT_JOBS = ("Sensor", "TeardownOperator")
-_READ_AT_ONCE = 8
 
 
 def is_final(state: str | None) -> bool:
@@ -76,15 +74,16 @@ class AirflowClaims:
 
     def _claims_of(self, rows: Iterable[Row]) -> Iterator[Claim]:
         """The claims of these task instances. Their runs' teardowns must be among them."""
+        from together_flows.jobs.at_once import each_at_once
+
         runs: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
             runs.setdefault((row["dag_id"], row["dag_run_id"]), []).append(row)
         owners = [row for of_run in runs.values() for row in of_run if _may_own_jobs(row)]
-        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
-            for row, records in zip(owners, threads.map(self._records, owners), strict=True):
-                run = runs[row["dag_id"], row["dag_run_id"]]
-                for key, record in records.items():
-                    yield self._claim(row, key, record, run)
+        for row, records in zip(owners, each_at_once(owners, self._records), strict=True):
+            run = runs[row["dag_id"], row["dag_run_id"]]
+            for key, record in records.items():
+                yield self._claim(row, key, record, run)
 
     def _claim(self, row: Row, key: str, record: JobRecord, run: Iterable[Row]) -> Claim:
         from together_flows.jobs.claim import Claim

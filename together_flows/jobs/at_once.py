@@ -1,4 +1,4 @@
-"""Several jobs ended at the same time: each end takes seconds to confirm, most of them waiting."""
+"""The same done for many items at a time: jobs that are ended, records that are read. Most of it is waiting."""
 
 from __future__ import annotations
 
