@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,11 @@ lost_for_good = pytest.mark.parametrize("name", [name for name, case in CASES.it
 
 #: Kinds that the API can end while they are at work.
 ENDED = [name for name in CASES if kind_named(name).end is not None]
+
+
+def _without_signatures(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What two looks at one job have in common: each answer signs the addresses in it anew, for an hour from then."""
+    return dict(json.loads(re.sub(r"\?expires=\d+&signature=[0-9a-f]+", "", json.dumps(manifest))))
 
 
 def test_there_is_a_case_of_every_kind() -> None:
@@ -55,7 +63,8 @@ async def test_a_job_is_submitted_watched_and_concluded_on_the_event_loop(
     assert isinstance(outcome, Done)
     assert outcome.status.reference == record.reference
     manifest = await arun(conclude(kind, record.reference, outcome), **driver)
-    assert manifest == desk.conclude(record.reference, desk.wait(record.reference))
+    awaited = desk.conclude(record.reference, desk.wait(record.reference))
+    assert _without_signatures(manifest) == _without_signatures(awaited)
     assert desk.created(name) == 1
 
 
