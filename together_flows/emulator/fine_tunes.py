@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import uuid
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -116,10 +118,9 @@ class _FineTunes(JobKind[FineTune]):
     def work(self, world: World, job: FineTune) -> None:
         examples = read_examples(content_path(world, job.training_file))
         validation_file = job.request.get("validation_file")
-        validation = read_examples(content_path(world, validation_file)) if validation_file else []
-        learned = train(
-            examples,
-            validation,
+        learned = _trained(
+            content_path(world, job.training_file),
+            content_path(world, validation_file) if validation_file else None,
             epochs=job.epochs,
             batch_size=job.batch_size,
             total_steps=job.steps,
@@ -149,6 +150,12 @@ class _FineTunes(JobKind[FineTune]):
 
 
 FINE_TUNES = _FineTunes()
+
+
+@lru_cache(maxsize=8)
+def _trained(training: Path, validation: Path | None, **how: Any) -> Learned:
+    """What is learned from files, which never change. Jobs that are alike, as hundreds in a test, share the work."""
+    return train(read_examples(training), read_examples(validation) if validation else [], **how)
 
 
 def plan(world: World, request: FineTuneRequest, model: BaseModel, files: tuple[File, File | None]) -> FineTune:

@@ -79,6 +79,27 @@ def test_the_loss_on_a_validation_file_is_measured_as_often_as_asked(account: Ac
     assert measured[2] < measured[0]
 
 
+def test_jobs_learn_the_same_from_the_same_and_something_else_from_anything_else(account: Account) -> None:
+    training_file = account.training_file(200)
+    orders: dict[str, Any] = {
+        "first": {},
+        "alike": {},
+        "seed": {"random_seed": 7},
+        "rate": {"learning_rate": 3e-5},
+        "file": {"training_file": account.upload_rows(conversations(160), "fine-tune")},
+        "validated": {"validation_file": account.upload_rows(conversations(20)[:7], "fine-tune"), "n_evals": 1},
+    }
+    learned = {}
+    for name, order in orders.items():
+        job = account.fine_tune(**{"training_file": training_file, "n_epochs": 2, **order})
+        account.until(f"/fine-tunes/{job['id']}", completed)
+        metrics = account.get(f"/fine-tunes/{job['id']}/metrics")["metrics"]
+        learned[name] = [(metric["train/loss"], metric.get("eval/loss")) for metric in metrics]
+
+    assert learned["alike"] == learned["first"]
+    assert all(learned[name] != learned["first"] for name in orders.keys() - {"first", "alike"})
+
+
 def test_metrics_are_filtered_by_step_and_time_in_query_and_body(account: Account) -> None:
     job = account.fine_tune(training_file=account.training_file(200), n_epochs=5)
     account.until(f"/fine-tunes/{job['id']}", completed)
