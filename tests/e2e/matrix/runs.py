@@ -134,6 +134,10 @@ class Run:
     def wait_until_in_use(self) -> None:
         eventually((self.folder / "in_use").exists, within=600, what="the use of the endpoint", every=0.1)
 
+    def release(self) -> None:
+        """Have done with the endpoint that the run uses."""
+        (self.folder / "release").touch()
+
     def sweep(self, **wishes: float) -> None:
         """Have the shipped sweep end what nobody can want."""
         asked = {"dry_run": False, "credentials": self.stage.account.block, **wishes}

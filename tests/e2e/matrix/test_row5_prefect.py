@@ -61,11 +61,12 @@ def process_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
 
 
 def retried(kind: str, stage: Stage[PrefectServer]) -> Counted:
-    run = Run.start(stage, "retried", kind)
+    """The retries adopt the job that the attempt before them had; an endpoint serves until the flow itself stops it."""
+    run = Run.start(stage, "retried_while_it_serves" if kind == "endpoint" else "retried", kind)
     run.expect("COMPLETED")
     failed = {path.name for path in run.folder.glob("failed-in-*")}
     assert failed == {"failed-in-task", "failed-in-flow"}, failed
-    return stage.account.count(kind)
+    return stage.account.count(kind, ended=int(kind == "endpoint"))
 
 
 Carrier = Callable[[Stage[PrefectServer]], Process]
@@ -104,37 +105,33 @@ def cancelled_by_a_worker(kind: str, stage: Stage[PrefectServer]) -> Counted:
         return stage.account.count(kind, ended=1)
 
 
-def runner_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
-    """A deploy: the runner gets SIGTERM, and a new one takes its place.
+def carrier_stops(carrier: Carrier, with_signal: signal.Signals, kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """A deploy or an eviction: the carrier is gone, and a new one takes its place.
 
-    Prefect 3.9 cancels its runs then and calls their hooks. Prefect 3.7 kills them, and the runs stay "running".
+    The flow's process may go on. It may be ended with a report, as Prefect 3.9 does for a runner that gets SIGTERM, or
+    without one, as Prefect 3.7 does, so that the run stays "running". A new attempt adopts work; a person cancels the
+    run with the endpoint, and the sweep ends what it has left.
     """
-    with carried(a_runner, stage) as process:
+    with carried(carrier, stage) as process:
         run = in_its_wait("awaited", kind, stage, served_by=own(stage))
-        process.send_signal(signal.SIGTERM)
-        eventually(lambda: not process.is_alive, within=120, what="the end of the runner")
+        [job] = stage.account.job_ids(kind)
+        process.send_signal(with_signal)
+        eventually(lambda: not process.is_alive, within=120, what="the end of the carrier")
+        stage.account.emulator.settings(speed=SPEED)
+        run.release()
+        run.wait_until_it_stops()
+    completed = run.flow_run["state_type"] == "COMPLETED"
     if kind == "endpoint":
-        run.cancel()
+        if not completed:
+            run.cancel()
         run.sweep(cancelling_for_minutes=0.0)
         return stage.account.count(kind, ended=1)
-    with carried(a_runner, stage):
-        return adopted_by_another_attempt(run, kind)
-
-
-def carrier_stops(carrier: Carrier, with_signal: signal.Signals, stage: Stage[PrefectServer]) -> Counted:
-    """The flow's process goes on, or Prefect ends it with a report or without, and a new carrier runs the run again."""
-    with carried(carrier, stage) as process:
-        run = in_its_wait("awaited", "fine_tune", stage, served_by=own(stage))
-        [job] = stage.account.job_ids("fine_tune")
-        process.send_signal(with_signal)
-        stage.account.emulator.settings(speed=SPEED)
-        run.wait_until_it_stops()
-    if run.flow_run["state_type"] != "COMPLETED":
+    if not completed:
         with carried(carrier, stage):
             run.run_again_once_more()
             run.expect("COMPLETED")
     assert run.job_ids() == {job}
-    return stage.account.count("fine_tune")
+    return stage.account.count(kind)
 
 
 def everything_dies(kind: str, stage: Stage[PrefectServer]) -> Counted:
@@ -147,28 +144,35 @@ def everything_dies(kind: str, stage: Stage[PrefectServer]) -> Counted:
     return stage.account.count(kind, ended=1)
 
 
-def scenario(kind: str, case: str, play: Callable[[Stage[PrefectServer]], Counted]) -> Scenario[PrefectServer]:
-    return Scenario("5", "Prefect", kind, case, play)
+Play = Callable[[str, Stage[PrefectServer]], Counted]
+#: What happens, in words, and what plays it with a job of each kind.
+CASES: dict[str, Play] = {
+    "cancelled while awaited": partial(cancelled, "awaited"),
+    "cancelled in a sync flow": partial(cancelled, "called"),
+    "cancelled after .submit": partial(cancelled, "submitted"),
+    "cancelled in a subflow": partial(cancelled, "nested"),
+    "worker's run cancelled": cancelled_by_a_worker,
+    "process gets SIGTERM": process_asked_to_end,
+    "all processes killed, cancelled, swept": everything_dies,
+    "task retried, then flow retried": retried,
+}
+#: The same, where an endpoint is left to the sweep.
+CARRIED: dict[str, Play] = {
+    "runner gets SIGTERM": partial(carrier_stops, a_runner, signal.SIGTERM),
+    "runner gets SIGKILL": partial(carrier_stops, a_runner, signal.SIGKILL),
+    "worker gets SIGTERM": partial(carrier_stops, a_worker, signal.SIGTERM),
+    "worker gets SIGKILL": partial(carrier_stops, a_worker, signal.SIGKILL),
+}
+
+
+def scenario(kind: str, case: str, play: Play) -> Scenario[PrefectServer]:
+    return Scenario("5", "Prefect", kind, case, partial(play, kind))
 
 
 SCENARIOS = [
-    *(scenario(kind, "cancelled while awaited", partial(cancelled, "awaited", kind)) for kind in KINDS),
-    scenario("fine_tune", "cancelled in a sync flow", partial(cancelled, "called", "fine_tune")),
-    scenario("endpoint", "cancelled in a sync flow", partial(cancelled, "called", "endpoint")),
-    *(scenario(kind, "cancelled after .submit", partial(cancelled, "submitted", kind)) for kind in WORK),
-    *(scenario(kind, "cancelled in a subflow", partial(cancelled, "nested", kind)) for kind in KINDS),
-    *(scenario(kind, "process gets SIGTERM", partial(process_asked_to_end, kind)) for kind in KINDS),
-    *(scenario(kind, "task retried, then flow retried", partial(retried, kind)) for kind in WORK),
-    *(scenario(kind, "runner gets SIGTERM", partial(runner_asked_to_end, kind)) for kind in WORK),
-    scenario("endpoint", "runner gets SIGTERM, cancelled, swept", partial(runner_asked_to_end, "endpoint")),
-    scenario("fine_tune", "runner gets SIGKILL", partial(carrier_stops, a_runner, signal.SIGKILL)),
-    *(scenario(kind, "worker's run cancelled", partial(cancelled_by_a_worker, kind)) for kind in ("batch", "endpoint")),
-    scenario("fine_tune", "worker gets SIGTERM", partial(carrier_stops, a_worker, signal.SIGTERM)),
-    scenario("fine_tune", "worker gets SIGKILL", partial(carrier_stops, a_worker, signal.SIGKILL)),
-    *(
-        scenario(kind, "all processes killed, cancelled, swept", partial(everything_dies, kind))
-        for kind in ("fine_tune", "endpoint")
-    ),
+    *(scenario(kind, case, play) for case, play in CASES.items() for kind in KINDS),
+    *(scenario(kind, case, play) for case, play in CARRIED.items() for kind in WORK),
+    *(scenario("endpoint", f"{case}, swept", play) for case, play in CARRIED.items()),
 ]
 ALWAYS = ["fine_tune: cancelled while awaited"]
 

@@ -13,7 +13,7 @@ from tests.e2e.matrix.accounts import SPEED, Accounts
 from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.conftest import chosen_scenarios, runner_environment
 from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
-from tests.e2e.matrix.runs import EVERYBODY, SLOW, Run
+from tests.e2e.matrix.runs import EVERYBODY, SLOW, WORK, Run
 from tests.e2e.prefect_server import PrefectServer, prefect_server
 
 pytestmark = pytest.mark.e2e
@@ -41,17 +41,24 @@ def alone(
 
 
 def server_away(stage: Stage[PrefectServer]) -> Counted:
-    """The wait does not need the server, and the job's end is told when it is back."""
-    stage.account.emulator.settings(speed=SLOW["fine_tune"])
-    run = Run.start(stage, "awaited", "fine_tune")
-    run.wait_until_it_looks("fine_tune")
+    """The waits do not need the server, nor does a block around an endpoint; what they have to tell waits for it."""
+    account = stage.account
+    runs = {"endpoint": Run.start(stage, "awaited", "endpoint", hold=True)}
+    runs["endpoint"].wait_until_in_use()
+    account.emulator.settings(speed=min(SLOW.values()))
+    runs |= {kind: Run.start(stage, "awaited", kind) for kind in WORK}
+    for kind in WORK:
+        runs[kind].wait_until_it_looks(kind)
+    jobs = {kind: set(account.job_ids(kind)) for kind in runs}
     stage.on.server.kill()
     time.sleep(AWAY)  # not for luck: this is what happens in this cell
     stage.on.start()
-    stage.account.emulator.settings(speed=SPEED)
-    run.expect("COMPLETED")
-    assert run.job_ids() == set(stage.account.job_ids("fine_tune"))
-    return stage.account.count("fine_tune")
+    account.emulator.settings(speed=SPEED)
+    runs["endpoint"].release()
+    for kind, run in runs.items():
+        run.expect("COMPLETED")
+        assert run.job_ids() == jobs[kind]
+    return account.count("endpoint", ended=1) + account.count("batch") + account.count("fine_tune")
 
 
 def nothing_left(stage: Stage[PrefectServer]) -> Counted:
@@ -67,7 +74,7 @@ def nothing_left(stage: Stage[PrefectServer]) -> Counted:
 
 
 SCENARIOS = [
-    Scenario("5", "Prefect", "fine_tune", f"server away for {AWAY} s", server_away),
+    Scenario("5", "Prefect", "batch, endpoint, fine_tune", f"server away for {AWAY} s", server_away),
     Scenario("5", "Prefect", "endpoint", "runner and flow killed, taken for dead, swept", nothing_left),
 ]
 

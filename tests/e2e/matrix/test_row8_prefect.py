@@ -44,9 +44,9 @@ def process_dies(way: str, stage: Stage[PrefectServer]) -> Counted:
     return stage.account.count("endpoint", ended=1)
 
 
-def cancelled_while_starting(stage: Stage[PrefectServer]) -> Counted:
+def cancelled_while_starting(way: str, stage: Stage[PrefectServer]) -> Counted:
     stage.account.emulator.settings(speed=SLOW["endpoint"])
-    run = Run.start(stage, "awaited", "endpoint")
+    run = Run.start(stage, way, "endpoint")
     stage.account.wait_for_paid("endpoint")
     run.cancel()
     run.expect("CANCELLED")
@@ -71,7 +71,7 @@ def marked_failed_in_use(stage: Stage[PrefectServer]) -> Counted:
     run.set_state("FAILED")
     run.sweep()
     counted = stage.account.count("endpoint", ended=1)
-    (run.folder / "release").touch()
+    run.release()
     return counted
 
 
@@ -81,7 +81,14 @@ SCENARIOS = [
     Scenario("8", "Prefect", "endpoint", "process killed, in use", partial(process_dies, "awaited")),
     Scenario("8", "Prefect", "endpoint", "process killed, in use, sync", partial(process_dies, "called")),
     Scenario("8", "Prefect", "endpoint", "process killed, in use, in a subflow", partial(process_dies, "nested")),
-    Scenario("8", "Prefect", "endpoint", "cancelled while it starts", cancelled_while_starting),
+    Scenario("8", "Prefect", "endpoint", "cancelled while it starts", partial(cancelled_while_starting, "awaited")),
+    Scenario(
+        "8",
+        "Prefect",
+        "endpoint",
+        "cancelled while it starts, after .submit",
+        partial(cancelled_while_starting, "submitted"),
+    ),
     Scenario("8", "Prefect", "endpoint", "marked failed while it starts", partial(marked_failed, "awaited")),
     Scenario(
         "8",

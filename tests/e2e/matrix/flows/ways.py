@@ -28,6 +28,7 @@ _BLOCKING_TASKS: Mapping[str, Task[..., Any]] = {
     "file": tp.upload_file,
     "evaluation": tp.evaluate,
     "model_upload": tp.upload_model,
+    "endpoint": tp.deploy_endpoint,
 }
 
 #: What is used in a block, and stopped after it.
@@ -91,7 +92,9 @@ def called(order: Order) -> None:
 def submitted(order: Order) -> None:
     """The way that hears of no signal: the task runs in a thread, and the flow waits for its future."""
     order.begin()
-    order.leave(_BLOCKING_TASKS[order.kind].submit(order.account, **order.arguments()).result())
+    done = _BLOCKING_TASKS[order.kind].submit(order.account, **order.arguments()).result()
+    order.stay()
+    order.leave(done)
 
 
 @together_flow
@@ -117,6 +120,24 @@ async def retried(order: Order) -> None:
     order.begin()
     await failing_once(order)
     order.fail_once("flow")
+
+
+@task(retries=1)
+async def deploying_and_failing_once(order: Order) -> dict[str, Any]:
+    served = await tp.adeploy_endpoint(order.account, **order.arguments())
+    await serves(order, served)
+    order.fail_once("task")
+    return served
+
+
+@together_flow(retries=1)
+async def retried_while_it_serves(order: Order) -> None:
+    """The same as `retried`, with an endpoint that is to outlive both failures."""
+    order.begin()
+    served = await deploying_and_failing_once(order)
+    order.fail_once("flow")
+    order.leave(served)
+    await tp.astop_endpoint(order.account, served)
 
 
 @together_flow
