@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["ABOUT_TO_RUN", "state_in_airflow"]
+from airflow.sdk import conf
+
+__all__ = ["ABOUT_TO_RUN", "seconds_until_seen", "state_in_airflow"]
 
 #: States of a task that has been cleared, from the moment of the clear to its new attempt.
 ABOUT_TO_RUN = ("none", "scheduled", "queued", "running", "up_for_retry", "restarting")
@@ -28,3 +30,8 @@ def state_in_airflow(get_task_states: Callable[..., Mapping[str, Mapping[str, An
     if name not in of_run:
         return "missing"
     return "none" if of_run[name] is None else str(of_run[name])
+
+
+def seconds_until_seen() -> float:
+    """Seconds after which the scheduler has surely seen that a process has ended, unless it is overloaded."""
+    return 2 * float(conf.getfloat("scheduler", "scheduler_heartbeat_sec", fallback=5.0))

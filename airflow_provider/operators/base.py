@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
@@ -21,7 +21,8 @@ from airflow_provider.hidden import HidingOperator, revealed
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.interruption import Interruption, TaskKilled
 from airflow_provider.links.together import TogetherJobLink
-from airflow_provider.task_state import ABOUT_TO_RUN
+from airflow_provider.policies import OnClear, OnKill, OnUnknown, check_choice
+from airflow_provider.task_state import ABOUT_TO_RUN, seconds_until_seen
 from airflow_provider.triggers.job import TogetherJobTrigger
 from together_flows.errors import ArgumentInvalid, TogetherError
 
@@ -55,6 +56,9 @@ class TogetherJobOperator(HidingOperator):
         retries and restarts. When it has passed, the job is ended and the task fails. (templated)
     :param on_clear: what a clear of the task means for its job: ``"auto"`` as described above, ``"reattach"`` to adopt
         the job in any case, ``"rerun"`` to submit a new one in any case.
+    :param on_kill: what it means for the job that a person marks the waiting or running task, deletes its DAG run, or
+        clears it: ``"end"`` to end the job, ``"leave"`` to let it go on, so that the next attempt adopts it. What bills
+        until it is stopped is ended in any case.
     :param on_unknown: what to do where the answer to a submission was lost and the API offers nothing to find the job
         by: ``"fail"``, or ``"create"`` and perhaps pay twice.
     :param wait: wait for the job. If not, the task succeeds as soon as it is submitted, and returns its ``id``,
@@ -77,19 +81,24 @@ class TogetherJobOperator(HidingOperator):
         deferrable: bool | None = None,
         poll_interval: float | str = 15.0,
         timeout: timedelta | float | str | None = None,
-        on_clear: Literal["auto", "reattach", "rerun"] = "auto",
-        on_unknown: Literal["fail", "create"] = "fail",
+        on_clear: OnClear = "auto",
+        on_kill: OnKill = "end",
+        on_unknown: OnUnknown = "fail",
         wait: bool = True,
         budget: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
+        check_choice(self.task_id, "on_clear", on_clear, OnClear)
+        check_choice(self.task_id, "on_kill", on_kill, OnKill)
+        check_choice(self.task_id, "on_unknown", on_unknown, OnUnknown)
         self.together_conn_id = together_conn_id
         self.deferrable = _default_deferrable() if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.on_clear = on_clear
+        self._at_kill: OnKill = on_kill  # Airflow calls `on_kill`
         self.on_unknown = on_unknown
         self.wait = wait
         self.budget = budget
@@ -259,10 +268,12 @@ class TogetherJobOperator(HidingOperator):
             deadline=deadline,
             interval=self._interval,
             on_clear=self.on_clear,
-            not_before=time.time() + 2 * conf.getfloat("scheduler", "scheduler_heartbeat_sec", fallback=5.0),
+            not_before=time.time() + seconds_until_seen(),
+            on_kill=self._at_kill,
         )
         backstop = None if deadline is None else max(deadline - time.time(), 0.0) + _BACKSTOP_MARGIN
-        attempt.park()
+        if not self._leaves(attempt):
+            attempt.park()
         self.defer(
             trigger=trigger,
             method_name="execute_complete",
@@ -329,6 +340,12 @@ class TogetherJobOperator(HidingOperator):
             if self.on_clear == "reattach" and state in ABOUT_TO_RUN:
                 self.log.info("%s: left alone, because the cleared task adopts it.", jobs)
                 raise AirflowFailException(f"The task was cleared, and its new attempt adopts its work: {jobs}.")
+            if self._leaves(attempt):
+                attempt.remember(succeeded=False)
+                left = TogetherError(
+                    f"The task was stopped by a person, and its work goes on, as on_kill says: {jobs}."
+                )
+                raise AirflowFailException(str(attempt.with_last_words(left)))
             self.log.warning("A person stopped or cleared this task (it is %s). To end: %s.", state, jobs)
             attempt.end_at_once()
             stopped = TogetherError(f"The task was stopped by a person, and so its work was ended: {jobs}.")
@@ -339,6 +356,10 @@ class TogetherJobOperator(HidingOperator):
         attempt.remember(succeeded=False)
         told = TogetherError("The process was told to stop, though nobody stopped the task.", retryable=True)
         raise attempt.with_last_words(told)
+
+    def _leaves(self, attempt: JobAttempt) -> bool:
+        """Whether a person who stops the task does not stop its jobs."""
+        return self._at_kill == "leave" and not attempt.kind.bills_until_stopped
 
     def _wait_policy(self, attempt: JobAttempt) -> WaitPolicy:
         from together_flows.jobs import WaitPolicy

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider.task_state import ABOUT_TO_RUN, state_in_airflow
+from airflow_provider.task_state import ABOUT_TO_RUN, seconds_until_seen, state_in_airflow
 from together_flows.errors import JobFailed, TogetherError
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class TogetherJobTrigger(_Watching):
     :param on_clear: what the operator does about the jobs when its task is cleared.
     :param not_before: when the task may be woken at the earliest, in seconds since the epoch. Airflow 3.3 fails a task
         that runs again before its scheduler has seen that the process which deferred it ended.
+    :param on_kill: what the operator does about the jobs when a person stops its task.
     """
 
     def __init__(
@@ -147,10 +148,12 @@ class TogetherJobTrigger(_Watching):
         interval: float = 15.0,
         on_clear: str = "auto",
         not_before: float = 0.0,
+        on_kill: str = "end",
     ) -> None:
         super().__init__(together_conn_id, references, deadline, interval)
         self.on_clear = on_clear
         self.not_before = not_before
+        self._leaves = on_kill == "leave"  # Airflow calls `on_kill`
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class and the arguments that make this trigger again, in another process."""
@@ -163,6 +166,7 @@ class TogetherJobTrigger(_Watching):
                 "interval": self.interval,
                 "on_clear": self.on_clear,
                 "not_before": self.not_before,
+                "on_kill": "leave" if self._leaves else "end",
             },
         )
 
@@ -170,6 +174,8 @@ class TogetherJobTrigger(_Watching):
         """Wait for all jobs, and wake the task with how each ended."""
         from together_flows.jobs import GiveUp, outcome_to_event
 
+        # A clock that is set back must not hold the task: no more than what it was to wait for at first.
+        until = time.monotonic() + min(max(self.not_before - time.time(), 0.0), seconds_until_seen())
         try:
             client = await self._client()
             outcomes = await self._outcomes(client)
@@ -177,7 +183,7 @@ class TogetherJobTrigger(_Watching):
             outcomes = [(reference, GiveUp(error)) for reference in self._jobs()]
         else:
             await self._end_the_late(client, outcomes)
-        await asyncio.sleep(max(self.not_before - time.time(), 0.0))
+        await asyncio.sleep(max(until - time.monotonic(), 0.0))
         events = [outcome_to_event(reference, outcome) for reference, outcome in outcomes]
         yield _event({"outcomes": events})
 
@@ -240,6 +246,9 @@ class TogetherJobTrigger(_Watching):
             return False
         if state in ABOUT_TO_RUN and self.on_clear == "reattach":
             self._tell(f"{reference} is left alone: the cleared task adopts it.", "info")
+            return False
+        if self._leaves and not kind.bills_until_stopped:
+            self._tell(f"{reference} is left to end by itself, as on_kill says; the next attempt adopts it.", "info")
             return False
         if state in _PERHAPS_RESUMED:
             status = await arun(look(kind, reference.id), client=client, log=self._tell)

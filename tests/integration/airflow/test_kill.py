@@ -23,7 +23,7 @@ from tests.integration.airflow.conftest import SPEED
 from tests.integration.airflow.material import HARDWARE, MODEL, training, uploaded
 from tests.integration.airflow.task import Task, kill_in_triggerer
 from together_flows.emulator import Emulator
-from together_flows.errors import TogetherError
+from together_flows.errors import ArgumentInvalid, TogetherError
 
 Make = Callable[..., Task]
 
@@ -138,6 +138,47 @@ def test_a_cleared_task_that_reattaches_keeps_its_job(
     assert running(slow) == 1
 
 
+@pytest.mark.parametrize("state", ["failed", "success", None, "queued"])
+def test_a_job_that_a_kill_is_to_leave_goes_on_and_the_next_attempt_adopts_it(
+    state: str | None, fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = fine_tune(on_kill="leave")
+    first = task.run()
+    task.states.state = state
+    kill_in_triggerer(task, first, monkeypatch)
+    assert running(slow) == 1
+    task.clear()
+    assert task.run().trigger_kwargs["references"] == first.trigger_kwargs["references"]
+    assert slow.counts()["created"]["fine_tune"] == 1
+
+
+def test_a_job_that_a_kill_has_left_is_ended_by_a_clear_that_reruns(
+    fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = fine_tune(on_kill="leave", on_clear="rerun")
+    first = task.run()
+    task.states.state = None
+    kill_in_triggerer(task, first, monkeypatch)
+    assert running(slow) == 1
+    task.clear()
+    task.run()
+    assert (slow.counts()["created"]["fine_tune"], running(slow)) == (2, 1)
+
+
+def test_an_endpoint_is_ended_by_a_kill_in_any_case(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = endpoint(on_kill="leave")
+    deferral = task.run()
+    task.states.state = "failed"
+    kill_in_triggerer(task, deferral, monkeypatch)
+    assert running(slow, "endpoint") == 0
+
+
+@pytest.mark.parametrize("name", ["on_clear", "on_kill", "on_unknown"])
+def test_a_policy_that_there_is_not_is_refused_where_the_dag_is_read(name: str, fine_tune: Make) -> None:
+    with pytest.raises(ArgumentInvalid, match=f"{name} of task .*'Leave'.*Say one of"):
+        fine_tune(**{name: "Leave"}).make()
+
+
 @pytest.mark.parametrize("state", [None, "queued", "running"])
 def test_a_clear_leaves_one_job_whichever_comes_first(
     state: str | None, fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
@@ -240,6 +281,17 @@ def test_a_person_who_stops_a_task_that_waits_in_a_worker_ends_its_job(
     with pytest.raises(AirflowFailException, match="stopped by a person"):
         run_until_killed(task, lambda: running(slow) == 1)
     assert running(slow) == 0
+
+
+def test_a_person_who_stops_a_task_that_is_to_leave_its_job_leaves_it(fine_tune: Make, slow: Emulator) -> None:
+    task = fine_tune(deferrable=False, on_kill="leave")
+    task.states.state = "failed"
+    with pytest.raises(AirflowFailException, match=r"goes on, as on_kill says: fine_tune:(?s:.*) may still run"):
+        run_until_killed(task, lambda: running(slow) == 1)
+    task.make = fine_tune(on_kill="leave").make
+    task.clear()
+    assert task.run().trigger_kwargs["references"] == task.xcoms["together_jobs"]
+    assert (slow.counts()["created"]["fine_tune"], running(slow)) == (1, 1)
 
 
 def test_a_running_task_that_is_cleared_to_reattach_keeps_its_job(fine_tune: Make, slow: Emulator) -> None:

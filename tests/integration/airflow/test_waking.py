@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
+
+import pytest
 
 from airflow_provider.triggers.job import TogetherJobTrigger
 from tests.integration.airflow.material import training, uploaded
@@ -20,7 +23,17 @@ async def woken_after(emulator: Emulator, file_id: str, not_before: float) -> fl
 
 
 async def test_a_task_is_not_woken_before_the_scheduler_knows_that_it_was_deferred(
-    database: Path, emulator: Emulator, tmp_path: Path
+    database: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC", "5")
     file_id = uploaded(emulator, training(tmp_path))
     assert await woken_after(emulator, file_id, not_before=time.time() + 2.0) >= 1.9
+
+
+async def test_a_clock_that_is_set_back_does_not_hold_a_task_whose_job_is_done(
+    database: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC", "0.5")
+    file_id = uploaded(emulator, training(tmp_path))
+    async with asyncio.timeout(60):
+        assert await woken_after(emulator, file_id, not_before=time.time() + 86_400) >= 0.9
