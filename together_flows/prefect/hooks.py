@@ -7,12 +7,17 @@ records from the server. The names of the parameters are a contract, because the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypedDict, TypeVar, cast, overload
+from time import monotonic, sleep
+from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, cast, get_args, overload
+from uuid import UUID
 
 from prefect import Flow, flow
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.logging.loggers import flow_run_logger
 
+from together_flows.errors import ArgumentInvalid
 from together_flows.jobs import JobStatus, kind_named, run
 from together_flows.jobs.at_once import each_at_once
 from together_flows.jobs.steps import Logger
@@ -20,10 +25,14 @@ from together_flows.jobs.submission import abandonment
 from together_flows.prefect.credentials import credentials_of
 from together_flows.prefect.interruption import was_evicted
 from together_flows.prefect.kept import KeptRecord, kept_by
-from together_flows.prefect.records import KnownRecords, is_over
+from together_flows.prefect.records import KnownRecords, is_over, task_run_of
 from together_flows.prefect.related_runs import with_subflows
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_kept_job", "job_hooks", "together_flow"]
+
+OnKill: TypeAlias = Literal["end", "leave"]
+#: Seconds within which the server is told how a run's tasks have ended.
+_TOLD_WITHIN = 5.0
 
 Hook = Callable[[Flow[..., Any], FlowRun, State[Any]], None]
 
@@ -50,9 +59,45 @@ def end_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
 def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """End what bills until it is stopped, such as a dedicated endpoint: for `on_crashed` and `on_failure`.
 
-    Work that ends by itself is left, and a re-run of the flow run adopts it.
+    Work that ends by itself is left, and a re-run of the flow run adopts it; unless the time of the flow, or of the
+    task that has submitted it, was up.
     """
-    _end(flow, flow_run, lambda kept: kind_named(kept.record.kind).bills_until_stopped)
+    late, until = _is_late(state), monotonic() + _TOLD_WITHIN
+
+    def is_to_end(kept: KeptRecord) -> bool:
+        if late or kind_named(kept.record.kind).bills_until_stopped:
+            return True
+        return state.is_failed() and _was_late(kept, until)
+
+    _end(flow, flow_run, is_to_end)
+
+
+def _was_late(kept: KeptRecord, until: float) -> bool:
+    """Whether the task run that wanted a job has ended because its time was up.
+
+    Prefect tells its server of the end of a task in the background, so that the answer may take until then.
+    """
+    try:
+        task_run_id = UUID(task_run_of(kept.key))
+    except ValueError:  # the flow itself wanted it
+        return False
+    with get_client(sync_client=True) as client:
+        while True:
+            state = _state_of_task(client, task_run_id)
+            if (state is not None and state.is_final()) or monotonic() >= until:
+                return _is_late(state)
+            sleep(0.2)
+
+
+def _state_of_task(client: SyncPrefectClient, task_run_id: UUID) -> State[Any] | None:
+    try:
+        return client.read_task_run(task_run_id).state
+    except ObjectNotFound:  # the server has not heard of the task yet
+        return None
+
+
+def _is_late(state: State[Any] | None) -> bool:
+    return state is not None and state.type is StateType.FAILED and state.name == "TimedOut"
 
 
 def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord], bool]) -> None:
@@ -68,11 +113,15 @@ def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord],
             log(f"{kept.record.kind}:{kept.record.id} could not be ended: {error}", "error")
 
     runs = with_subflows(flow_run.id)  # nobody calls the hooks of a subflow whose process was killed
-    alive = [kept for kept in kept_by(*runs) if not kept.taken and not is_over(kept.record)]
-    for kept in alive:
-        if not chosen(kept):
+    to_end: list[KeptRecord] = []
+    for kept in kept_by(*runs):
+        if kept.taken or is_over(kept.record):
+            continue
+        if chosen(kept):
+            to_end.append(kept)
+        else:
             log(f"{kept.record.kind}:{kept.record.id} is left running; a re-run of the run adopts it.", "warning")
-    each_at_once(filter(chosen, alive), end)
+    each_at_once(to_end, end)
 
 
 def end_kept_job(kept: KeptRecord, log: Logger) -> JobStatus | None:
@@ -100,9 +149,19 @@ R = TypeVar("R")
 @overload
 def together_flow(function: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def together_flow(**options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
-def together_flow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def together_flow(*, on_kill: OnKill = "end", **options: Any) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def together_flow(function: Callable[..., Any] | None = None, /, *, on_kill: OnKill = "end", **options: Any) -> Any:
     """Like Prefect's `@flow`, with the hooks that end the flow's remote jobs; hooks of your own are called after them.
+
+    Args:
+        function: the flow's function.
+        on_kill: what it means for the flow's jobs that a person cancels a run of it or marks it failed: `"end"` to end
+            them, `"leave"` to let those go on that end by themselves, so that the same run, run again, adopts them.
+            What bills until it is stopped is ended in any case.
+        options: of `@flow`.
+
+    Raises:
+        ArgumentInvalid: `on_kill` is neither.
 
     Example:
         ```python
@@ -110,7 +169,11 @@ def together_flow(function: Callable[..., Any] | None = None, /, **options: Any)
         async def nightly() -> None: ...
         ```
     """
+    if on_kill not in get_args(OnKill):
+        raise ArgumentInvalid(f"on_kill is {on_kill!r}.", mend="Say 'end' or 'leave'.")
     ours: dict[str, Any] = dict(job_hooks)
+    if on_kill == "leave":
+        ours["on_cancellation"] = job_hooks["on_crashed"]
     hooks = {name: [*hooks, *(options.pop(name, None) or ())] for name, hooks in ours.items()}
     decorate = cast(Any, flow)(**options, **hooks)
     return decorate if function is None else decorate(function)

@@ -2,8 +2,8 @@
 
 A flow run that a person has cancelled or marked failed is not wanted any more, and one whose time is up neither, so its
 jobs end. Anything else that stops a process, such as an eviction or a deploy, leaves the run wanted: work that ends by
-itself goes on, and a re-run of the flow run adopts it. What bills until it is stopped is ended, because Prefect retries
-no run that has crashed.
+itself goes on, and a re-run of the flow run adopts it. So does the work of a flow that says `on_kill="leave"`. What
+bills until it is stopped is ended, because Prefect retries no run that has crashed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import FlowRunContext
 
 from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named
 from together_flows.jobs.at_once import each_at_once
 from together_flows.jobs.closing_words import last_words
 from together_flows.jobs.steps import Load, Log, Steps, run
 from together_flows.jobs.submission import abandonment
-from together_flows.prefect.credentials import TogetherCredentials
+from together_flows.prefect.credentials import TogetherCredentials, credentials_of
 from together_flows.prefect.identity import Owner, time_is_up
 from together_flows.prefect.records import is_over, kept_by_job, look_up, store_with
 from together_flows.prefect.threads import to_its_end
@@ -73,17 +74,18 @@ def settlement(record: JobRecord, *, wanted: bool | None, base_url: str = "") ->
         yield Log(last_words(record, base_url, retryable=True, last=last), "warning")
 
 
-def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False) -> None:
+def settle(
+    credentials: TogetherCredentials | str, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False
+) -> None:
     """End or leave the jobs of a task that was just interrupted. An error here is logged: the hooks try again.
 
     Args:
-        account: the jobs' account.
+        credentials: the jobs' account. Its block may not have been loaded yet.
         owner: who wanted them.
         found: reads their records, each with its store and its key.
         unwanted: whether it is known already that nobody wants them any more.
     """
-    unwanted = unwanted or time_is_up()
-    log, base_url = run_logger(), account.get_base_url()
+    log, time_has_passed = run_logger(), time_is_up()
 
     def settle_one(one: tuple[JobRecord, JobStore, str]) -> None:
         record, store, key = one
@@ -93,8 +95,14 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
             log(_NOT_HERE.format(error=error), "error")
 
     try:
-        kept = found()
-        wanted = False if unwanted or not kept else is_wanted(owner.flow_run_id)
+        account = credentials_of(credentials)
+        base_url, kept = account.get_base_url(), found()
+        if time_has_passed or not kept:
+            wanted: bool | None = False
+        elif _leaves_work():
+            wanted = None
+        else:
+            wanted = False if unwanted else is_wanted(owner.flow_run_id)
         with account.get_client() as client:
             each_at_once(kept, settle_one)
     except Exception as error:  # the interruption is what the caller must hear of
@@ -102,10 +110,19 @@ def settle(account: TogetherCredentials, owner: Owner, found: Callable[[], Kept]
 
 
 async def asettle(
-    account: TogetherCredentials, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False
+    credentials: TogetherCredentials | str, owner: Owner, found: Callable[[], Kept], *, unwanted: bool = False
 ) -> None:
     """The same as `settle`, from the event loop. It comes to its end even if the loop is told to end meanwhile."""
-    await to_its_end(partial(settle, account, owner, found, unwanted=unwanted))
+    await to_its_end(partial(settle, credentials, owner, found, unwanted=unwanted))
+
+
+def _leaves_work() -> bool:
+    """Whether a person who stops the present flow does not stop its work: its hook for that says so."""
+    from together_flows.prefect.hooks import end_billing_jobs  # it is made of what is here
+
+    context = FlowRunContext.get()
+    flow = context.flow if context else None
+    return flow is not None and end_billing_jobs in (flow.on_cancellation_hooks or ())
 
 
 def kept_under(store: JobStore, key: str) -> Kept:

@@ -23,7 +23,17 @@ from together_flows.prefect.identity import Owner
 from together_flows.prefect.kept import KeptRecord, delete, kept_as, kept_by, latest_by_marker, write
 from together_flows.prefect.related_runs import failed_forerunners
 
-__all__ = ["FlowRunStore", "KnownRecords", "is_over", "kept_by_job", "key_of", "look_up", "store_of", "store_with"]
+__all__ = [
+    "FlowRunStore",
+    "KnownRecords",
+    "is_over",
+    "kept_by_job",
+    "key_of",
+    "look_up",
+    "store_of",
+    "store_with",
+    "task_run_of",
+]
 
 #: Hex digits of a fingerprint in a key: 64 bits.
 _DIGITS = 16
@@ -50,6 +60,11 @@ def key_of(owner: Owner, fingerprint: str) -> str:
     with _counting:
         number = _calls_in_bodies[calls] = _calls_in_bodies.get(calls, -1) + 1
     return f"{owner.task_run}{number}.{fingerprint[:_DIGITS]}"
+
+
+def task_run_of(key: str) -> str:
+    """The part of a key that tells by whom it is wanted: a task run's id in hexadecimal, or `flow` and a number."""
+    return key.partition(".")[0]
 
 
 def kept_by_job(flow_run_id: UUID | None) -> dict[JobReference, KeptRecord]:

@@ -162,9 +162,10 @@ def wait_end(
         JobCancelled: somebody else cancelled it.
         WaitTimeout: it was not done in time.
     """
-    account, owner = credentials_of(credentials), owner_of_this_call()
-    client, log = client_for(api_key=account.api_key, base_url=account.base_url), run_logger()
+    owner, log = owner_of_this_call(), run_logger()
     try:
+        account = credentials_of(credentials)
+        client = client_for(api_key=account.api_key, base_url=account.base_url)
         [waited] = _Waited.all([reference], account, wait_timeout)
         policy = WaitPolicy(deadline=waited.deadline, interval=poll_interval)
         seen = Progress(reference, waited.page).saw
@@ -175,7 +176,7 @@ def wait_end(
         raise
     except BaseException as stop:
         kept = partial(kept_for, [reference], owner)
-        settle(account, owner, kept, unwanted=isinstance(stop, RunCancelled))
+        settle(credentials, owner, kept, unwanted=isinstance(stop, RunCancelled))
         raise
 
 
@@ -187,9 +188,9 @@ async def await_end(
     poll_interval: float = POLL_INTERVAL,
 ) -> dict[str, Any]:
     """The same as `wait_end`, on the event loop, where all waits of an account share their looks."""
-    account = await acredentials_of(credentials)
-    client = async_client_for(api_key=account.api_key, base_url=account.base_url)
-    async with _settled([reference], account, poll_interval):
+    async with _settled([reference], credentials, poll_interval):
+        account = await acredentials_of(credentials)
+        client = async_client_for(api_key=account.api_key, base_url=account.base_url)
         [waited] = await _awaited([reference], account, wait_timeout)
         async with _Follower(waited.kind, reference, waited.page, client) as follower:
             return await _end_of(waited, poll_interval, follower.saw)
@@ -206,9 +207,7 @@ async def await_ends(
 
     Their looks are shared, so that many jobs cost what one costs. One progress artifact shows how many have ended.
     """
-    account = await acredentials_of(credentials)
     log, ended = run_logger(), 0
-    shown = await ashow_count(len(references))
 
     async def wait(waited: _Waited) -> dict[str, Any]:
         nonlocal ended
@@ -221,14 +220,16 @@ async def await_ends(
         await shown(ended)
         return entry
 
-    async with _settled(references, account, poll_interval):
+    async with _settled(references, credentials, poll_interval):
+        account = await acredentials_of(credentials)
+        shown = await ashow_count(len(references))
         jobs = await _awaited(references, account, wait_timeout)
         return list(await asyncio.gather(*map(wait, jobs)))
 
 
 @asynccontextmanager
 async def _settled(
-    references: Iterable[JobReference], account: TogetherCredentials, interval: float
+    references: Iterable[JobReference], credentials: TogetherCredentials | str, interval: float
 ) -> AsyncIterator[None]:
     """A stretch of waiting. When it is cut through, the jobs are ended or left, as is right."""
     owner = owner_of_this_call()
@@ -239,7 +240,7 @@ async def _settled(
             raise
         except BaseException:
             kept = partial(kept_for, references, owner)
-            await asettle(account, owner, kept, unwanted=is_unwanted())
+            await asettle(credentials, owner, kept, unwanted=is_unwanted())
             raise
 
 

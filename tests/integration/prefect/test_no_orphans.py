@@ -44,21 +44,28 @@ class Flaky(Exception):
     """Something that has nothing to do with Together."""
 
 
-@asynccontextmanager
-async def interrupted(
-    wanted: Callable[[], Any], *, state: State | None, until: Callable[[], bool]
-) -> AsyncIterator[None]:
-    """A flow run that is cut through when `until` says so, after its state was set on the server."""
+async def stopped_with(
+    state: State | None, wanted: Callable[[], Any], runs: list[UUID], *, until: Callable[[], bool]
+) -> None:
+    """Run a flow, and cut it through when `until` says so, after the state of its run was set on the server."""
     running_flow = asyncio.create_task(wanted())
     while not until():
         assert not running_flow.done(), running_flow
         await asyncio.sleep(0.05)
     if state is not None:
         async with get_client() as prefect:
-            await prefect.set_flow_run_state(_run_ids[-1], state, force=True)
+            await prefect.set_flow_run_state(runs[-1], state, force=True)
     running_flow.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running_flow
+
+
+@asynccontextmanager
+async def interrupted(
+    wanted: Callable[[], Any], *, state: State | None, until: Callable[[], bool]
+) -> AsyncIterator[None]:
+    """The aftermath of a flow run that was cut through."""
+    await stopped_with(state, wanted, _run_ids, until=until)
     yield
 
 
