@@ -254,6 +254,26 @@ def marked(kind: str, how: str, state: str, stage: Stage[AirflowCluster]) -> Cou
     return task.count(ended=1)
 
 
+def marked_failed_to_leave(kind: str, how: str, stage: Stage[AirflowCluster]) -> Counted:
+    """What ends by itself goes on, and a clear adopts it. What bills is ended all the same, and made anew."""
+    task = OneTask(stage, kind, f"{kind}_{how}_leave")
+    task.start()
+    first = task.wait_until_it_waits()
+    task.mark("failed")
+    task.airflow.wait_for_run(task.dag, task.run)
+    if kind == "endpoint":
+        task.wait_until_ended()
+    else:
+        eventually(lambda: "as on_kill says" in task.log(), within=120, what="the log's word on the job's going on")
+    task.clear()
+    last = task.wait_until_it_waits(2 if kind == "endpoint" else 1)
+    task.ends_as("success")
+    assert task.returned() == last
+    assert (last == first) == (kind != "endpoint")
+    ended = int(kind == "endpoint")
+    return task.count(wanted=1 + ended, ended=ended, running=runs_on(kind))
+
+
 def run_deleted(kind: str, how: str, stage: Stage[AirflowCluster]) -> Counted:
     task = OneTask(stage, kind, f"{kind}_{how}_1_retries")
     task.start()
@@ -314,6 +334,8 @@ def cases(kind: str) -> dict[str, Play]:
         "marked failed while running": partial(marked, kind, "in_worker", "failed"),
         "marked success while deferred": partial(marked, kind, "deferred", "success"),
         "marked success while running": partial(marked, kind, "in_worker", "success"),
+        "leave: marked failed while deferred, cleared": partial(marked_failed_to_leave, kind, "deferred"),
+        "leave: marked failed while running, cleared": partial(marked_failed_to_leave, kind, "in_worker"),
         "run deleted while deferred": partial(run_deleted, kind, "deferred"),
         "run deleted while running": partial(run_deleted, kind, "in_worker"),
     }

@@ -50,6 +50,16 @@ def cancelled(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
     return stage.account.count(kind, ended=1)
 
 
+def cancelled_to_leave(kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """What ends by itself goes on, and the run, run again, adopts it."""
+    run = in_its_wait("leaving", kind, stage)
+    run.cancel()
+    run.expect("CANCELLED")
+    if kind == "endpoint":
+        return stage.account.count(kind, ended=1)
+    return adopted_by_another_attempt(run, kind)
+
+
 def process_asked_to_end(kind: str, stage: Stage[PrefectServer]) -> Counted:
     """SIGTERM to the flow's process, as at an eviction: nobody has asked for the end of the run."""
     run = in_its_wait("awaited", kind, stage)
@@ -151,6 +161,7 @@ CASES: dict[str, Play] = {
     "cancelled in a sync flow": partial(cancelled, "called"),
     "cancelled after .submit": partial(cancelled, "submitted"),
     "cancelled in a subflow": partial(cancelled, "nested"),
+    "cancelled, on_kill='leave'": cancelled_to_leave,
     "worker's run cancelled": cancelled_by_a_worker,
     "process gets SIGTERM": process_asked_to_end,
     "all processes killed, cancelled, swept": everything_dies,

@@ -37,6 +37,8 @@ for kind, numbered in _NUMBERED.items():
         for wish in ("reattach", "rerun"):
             dag_id = f"{kind}_{how}_{wish}"
             globals()[dag_id] = dag_of(dag_id, kind, deferrable=deferrable, on_clear=wish)
+        dag_id = f"{kind}_{how}_leave"
+        globals()[dag_id] = dag_of(dag_id, kind, deferrable=deferrable, on_kill="leave")
         dag_id = f"{kind}_{how}_alone"
         inputs = {numbered: "{{ number_in(params.folder) }}"}
         globals()[dag_id] = dag_of(dag_id, kind, deferrable=deferrable, **inputs)

@@ -82,6 +82,12 @@ async def awaited(order: Order) -> None:
     await run_job(order)
 
 
+@together_flow(on_kill="leave")
+async def leaving(order: Order) -> None:
+    order.begin()
+    await run_job(order)
+
+
 @together_flow
 def called(order: Order) -> None:
     order.begin()
