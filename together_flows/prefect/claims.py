@@ -95,7 +95,10 @@ class PrefectClaims:
         for flow_run in runs:
             if records := by_run[flow_run.id]:
                 standing = standing_of(self._end_of(flow_run))
-                yield from ((self._claim(flow_run, standing, kept), kept) for kept in records)
+                for kept in records:
+                    # Work that a cancellation was to leave stands as that of a failed run: a re-run adopts it.
+                    left = kept.leaves and standing is Standing.CANCELLED
+                    yield self._claim(flow_run, Standing.FAILED if left else standing, kept), kept
 
     def _claim(self, flow_run: FlowRun, standing: Standing, kept: KeptRecord) -> FlowRunClaim:
         return FlowRunClaim(

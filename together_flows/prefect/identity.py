@@ -27,11 +27,13 @@ class Owner:
         flow_run_id: the flow run; `None` outside one.
         attempt: how often that flow run has been started; it rises with a retry and a re-run.
         task_run: the outermost task run around the call, which a retry of that task keeps; `flow` in a flow's own body.
+        leaves_work: whether a person who stops the flow does not stop its work, by `on_kill` of the flow.
     """
 
     flow_run_id: UUID | None
     attempt: int
     task_run: str
+    leaves_work: bool = False
 
     @property
     def is_a_flows_body(self) -> bool:
@@ -45,10 +47,18 @@ def owner_of_this_call() -> Owner:
     if task_context is not None:
         flow_run_id = task_context.task_run.flow_run_id
         attempt = task_context.task_run.flow_run_run_count or 1
-        return Owner(flow_run_id, attempt, _outermost(task_context).task_run.id.hex)
+        return Owner(flow_run_id, attempt, _outermost(task_context).task_run.id.hex, _leaves_work(flow_context))
     if flow_context is not None and flow_context.flow_run is not None:
-        return Owner(flow_context.flow_run.id, flow_context.flow_run.run_count, _FLOW)
+        return Owner(flow_context.flow_run.id, flow_context.flow_run.run_count, _FLOW, _leaves_work(flow_context))
     return Owner(None, 1, uuid4().hex)
+
+
+def _leaves_work(context: FlowRunContext | None) -> bool:
+    """Whether the flow's hook for a cancellation is the one that leaves work."""
+    from together_flows.prefect.hooks import end_billing_jobs  # it is made of what is here
+
+    flow = context.flow if context else None
+    return flow is not None and end_billing_jobs in (flow.on_cancellation_hooks or ())
 
 
 def retries_left() -> bool:

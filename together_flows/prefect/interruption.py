@@ -14,7 +14,6 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.context import FlowRunContext
 
 from together_flows.jobs import JobRecord, JobReference, JobStore, Phase, kind_named
 from together_flows.jobs.at_once import each_at_once
@@ -99,7 +98,7 @@ def settle(
         base_url, kept = account.get_base_url(), found()
         if time_has_passed or not kept:
             wanted: bool | None = False
-        elif _leaves_work():
+        elif owner.leaves_work:
             wanted = None
         else:
             wanted = False if unwanted else is_wanted(owner.flow_run_id)
@@ -114,15 +113,6 @@ async def asettle(
 ) -> None:
     """The same as `settle`, from the event loop. It comes to its end even if the loop is told to end meanwhile."""
     await to_its_end(partial(settle, credentials, owner, found, unwanted=unwanted))
-
-
-def _leaves_work() -> bool:
-    """Whether a person who stops the present flow does not stop its work: its hook for that says so."""
-    from together_flows.prefect.hooks import end_billing_jobs  # it is made of what is here
-
-    context = FlowRunContext.get()
-    flow = context.flow if context else None
-    return flow is not None and end_billing_jobs in (flow.on_cancellation_hooks or ())
 
 
 def kept_under(store: JobStore, key: str) -> Kept:

@@ -47,6 +47,7 @@ class KeptRecord:
         credentials: name of the credentials block of the job's account; empty if it is not saved.
         attempt: attempt of the flow run that wrote it.
         taken: whether another task run has taken the record over, and keeps it in an artifact of its own.
+        leaves: whether a person who stops the flow does not stop this job, if it ends by itself.
         version: how often it was written.
         flow_run_id: the flow run; `None` outside one.
         artifact_id: the artifact; `None` before there is one.
@@ -57,13 +58,14 @@ class KeptRecord:
     credentials: str = ""
     attempt: int = 1
     taken: bool = False
+    leaves: bool = False
     version: int = 0
     flow_run_id: UUID | None = None
     artifact_id: UUID | None = None
 
     def dump(self) -> dict[str, Any]:
         """As an artifact's data."""
-        names = ("credentials", "attempt", "taken", "version")
+        names = ("credentials", "attempt", "taken", "leaves", "version")
         return {_KEY: self.key, **{name: getattr(self, name) for name in names}, **self.record.to_dict()}
 
     @classmethod
@@ -78,6 +80,7 @@ class KeptRecord:
             credentials=str(data["credentials"]),
             attempt=int(data["attempt"]),
             taken=bool(data["taken"]),
+            leaves=bool(data["leaves"]),
             version=int(data["version"]),
             flow_run_id=artifact.flow_run_id,
             artifact_id=artifact.id,

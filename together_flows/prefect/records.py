@@ -151,6 +151,7 @@ class FlowRunStore:
                 record=record,
                 credentials=self.credentials,
                 attempt=self.owner.attempt,
+                leaves=self.owner.leaves_work,
                 flow_run_id=self._run,
             )
         )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from prefect import task
+from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Cancelling
 
 import together_flows.prefect as tp
@@ -55,6 +56,11 @@ async def test_a_stopped_flow_that_is_to_leave_its_work_ends_only_what_bills(emu
         await asyncio.to_thread(call_hook, hook, runs[0], Cancelled())
     assert running(emulator) == {"fine_tune": 1}
     assert emulator.counts()["cancelled"]["endpoint"] == 1
+    async with get_client() as prefect:
+        await prefect.set_flow_run_state(runs[0], Cancelled(), force=True)
+    swept = await asyncio.to_thread(tp.sweep, dry_run=False)
+    assert [(row["reference"].partition(":")[0], row["verdict"]) for row in swept] == [("fine_tune", "leave")]
+    assert running(emulator) == {"fine_tune": 1}
 
 
 def test_what_a_stop_means_for_the_jobs_of_a_flow_is_one_of_two() -> None:
