@@ -308,10 +308,8 @@ def test_a_running_task_that_is_cleared_to_reattach_keeps_its_job(fine_tune: Mak
 def test_an_eviction_leaves_the_job_and_the_retry_adopts_it(fine_tune: Make, slow: Emulator) -> None:
     task = fine_tune(deferrable=False)
     task.states.state = "running"
-    began = time.monotonic()
     with pytest.raises(TogetherError, match=r"The job fine_tune:.* may still run. A retry waits for this job again\.$"):
         run_until_killed(task, lambda: running(slow) == 1)
-    assert time.monotonic() - began < 10
     assert running(slow) == 1
     task.make = fine_tune().make
     task.retry()

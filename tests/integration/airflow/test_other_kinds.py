@@ -136,7 +136,7 @@ QUEUE = Case(
     id_argument="job_id",
     arguments={"model": "me/detector", "payload": {"image": "{{ 'street' }}"}},
     returns={"model": "me/detector"},
-    ending_speed=5.0,
+    ending_speed=0.01,  # what has begun cannot be cancelled
 )
 SESSION = Case(
     operator=TogetherRLSessionOperator,
@@ -251,6 +251,7 @@ def test_a_job_whose_task_a_person_stops_is_ended(
     submitted.states.state = "failed"
     kill_in_triggerer(submitted, deferral, monkeypatch)
     assert running(slow, kind) == 0
+    assert slow.counts()["cancelled"][kind] == 1
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CASES if kind not in ENDED])

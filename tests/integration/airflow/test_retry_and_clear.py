@@ -304,7 +304,7 @@ def test_a_retry_of_a_batch_adopts_every_shard_and_needs_no_folder(emulator: Emu
         )
 
     folders = ["third-machine", "second-machine", "first-machine"]
-    emulator.settings(speed=40)
+    emulator.settings(speed=2)
     task = Task(make)
     task.run()
     task.retry()

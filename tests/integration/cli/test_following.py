@@ -23,8 +23,9 @@ def write_training(name: str = "train.jsonl") -> str:
     return name
 
 
-def new_fine_tune() -> str:
+def new_fine_tune(emulator: Emulator, *, speed: float = FAST) -> str:
     file = run_command("upload", write_training(), "--poll-interval", "0.05").json
+    emulator.settings(speed=speed)
     with Together() as client:
         return client.send(fine_tunes.create(training_file=file["file_id"], model=MODEL)).id
 
@@ -88,7 +89,7 @@ def test_a_bad_file_is_not_sent(emulator: Emulator) -> None:
 
 
 def test_a_job_is_followed_to_its_result(emulator: Emulator) -> None:
-    said = run_command("wait", f"fine_tune:{new_fine_tune()}", "--poll-interval", "0.05")
+    said = run_command("wait", f"fine_tune:{new_fine_tune(emulator)}", "--poll-interval", "0.05")
 
     assert said.code == 0
     assert said.json["base_model"] == MODEL
@@ -99,7 +100,7 @@ def test_a_job_is_followed_to_its_result(emulator: Emulator) -> None:
 def test_a_job_that_failed_is_told_in_its_own_words(emulator: Emulator) -> None:
     emulator.settings(fail={"fine_tune": "The loss went to the moon."})
 
-    said = run_command("wait", f"fine_tune:{new_fine_tune()}", "--poll-interval", "0.05")
+    said = run_command("wait", f"fine_tune:{new_fine_tune(emulator)}", "--poll-interval", "0.05")
 
     assert (said.code, said.out) == (1, "")
     assert "The loss went to the moon" in said.err
@@ -108,8 +109,7 @@ def test_a_job_that_failed_is_told_in_its_own_words(emulator: Emulator) -> None:
 def test_an_interrupted_wait_leaves_the_job_alone_and_says_so(
     emulator: Emulator, start: Callable[..., CommandProcess]
 ) -> None:
-    reference = f"fine_tune:{new_fine_tune()}"
-    emulator.settings(speed=SLOW)
+    reference = f"fine_tune:{new_fine_tune(emulator, speed=SLOW)}"
     process = start("wait", reference)
     process.wait_for(lambda log: reference in log)
 
@@ -123,8 +123,7 @@ def test_an_interrupted_wait_leaves_the_job_alone_and_says_so(
 
 
 def test_a_wait_that_takes_too_long_ends_the_job(emulator: Emulator) -> None:
-    reference = f"fine_tune:{new_fine_tune()}"
-    emulator.settings(speed=20)
+    reference = f"fine_tune:{new_fine_tune(emulator, speed=20)}"
 
     said = run_command("wait", reference, "--timeout", "0.3", "--poll-interval", "0.05")
 

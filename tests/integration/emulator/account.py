@@ -87,9 +87,11 @@ class Account:
     def answer(self, model: str, question: str, **request: Any) -> str:
         return str(self.ask(model, question, **request).raise_for_status().json()["choices"][0]["message"]["content"])
 
-    def batch(self, rows: Iterable[Any], **request: Any) -> Json:
-        """Creates a batch over rows; returns the job."""
+    def batch(self, rows: Iterable[Any], *, speed: float | None = None, **request: Any) -> Json:
+        """Creates a batch over rows, with the emulator at this speed once they are uploaded; returns the job."""
         body = {"input_file_id": self.upload_rows(rows, "batch-api"), "endpoint": "/v1/chat/completions"}
+        if speed is not None:
+            self.emulator.settings(speed=speed)
         return dict(self.post("/batches", body | request)["job"])
 
     def lines(self, file_id: str) -> list[Json]:

@@ -37,8 +37,7 @@ def test_a_pooled_connection_is_counted_once(account: Account) -> None:
 
 
 def test_creations_and_running_jobs_are_counted_by_kind(account: Account) -> None:
-    account.emulator.settings(speed=60)
-    account.batch(requests(1))
+    account.batch(requests(1), speed=1)
     account.post("/models", {"model_name": "m", "model_source": "s"})
     counts = account.emulator.counts()
 

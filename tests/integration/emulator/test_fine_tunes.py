@@ -356,9 +356,12 @@ class TestDownload:
 
 class TestCancel:
     def test_a_running_job_is_cancelled_and_charged_for_what_it_did(self, account: Account) -> None:
-        job = account.fine_tune(training_file=account.training_file(500), n_epochs=4)
+        training_file = account.training_file(500)
+        account.emulator.settings(speed=60)
+        job = account.fine_tune(training_file=training_file, n_epochs=4)
         account.until(f"/fine-tunes/{job['id']}", lambda job: job["epochs_completed"] >= 1)
         answer = account.post(f"/fine-tunes/{job['id']}/cancel")
+        account.emulator.settings(speed=3600)
         cancelled = account.until(f"/fine-tunes/{job['id']}", lambda job: job["status"] == "cancelled")
 
         assert answer["status"] == "cancel_requested"

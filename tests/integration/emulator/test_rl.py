@@ -78,7 +78,9 @@ def test_a_session_comes_up_runs_and_stops(account: Account) -> None:
     account.emulator.settings(speed=3600)
     running = account.until(path, lambda row: row["status"].endswith("RUNNING"))
     counts = account.emulator.counts()["running"]["rl_session"]
+    account.emulator.settings(speed=1)
     stopping = account.post(f"{path}/stop")
+    account.emulator.settings(speed=3600)
     stopped = account.until(path, lambda row: row["status"].endswith("STOPPED"))
     again = account.post(f"{path}/stop")
 

@@ -182,6 +182,7 @@ CASES: Mapping[str, Case] = {
         spec=lambda desk: {"input_path": str(_requests(desk)), "endpoint": "/v1/chat/completions"},
         creates="/batches",
         reads="/batches/{id}",
+        ending_speed=0.01,
     ),
     "evaluation": Case(spec=_evaluation, creates="/evaluation", reads="/evaluation/{id}"),
     "endpoint": Case(
@@ -241,6 +242,7 @@ CASES: Mapping[str, Case] = {
         creates="/queue/submit",
         reads="/queue/status",
         findable=False,
+        ending_speed=0.01,  # what has begun cannot be cancelled
     ),
     "rl_session": Case(
         spec=lambda desk: {"base_model": MODEL, "lora_config": {"rank": 8, "alpha": 16}},

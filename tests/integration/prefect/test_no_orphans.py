@@ -292,12 +292,12 @@ def test_a_job_is_ended_when_the_time_of_the_task_that_waits_for_it_is_up(
     @flow
     def late() -> None:
         job = tp.submit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
-        tp.wait_for_job.with_options(timeout_seconds=1, retries=0)(BLOCK, job, **QUICK)
+        tp.wait_for_job.with_options(timeout_seconds=5, retries=0)(BLOCK, job, **QUICK)
 
     @flow
     async def alate() -> None:
         job = await tp.asubmit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
-        await tp.await_for_job.with_options(timeout_seconds=1, retries=0)(BLOCK, job, **QUICK)
+        await tp.await_for_job.with_options(timeout_seconds=5, retries=0)(BLOCK, job, **QUICK)
 
     with pytest.raises(TimeoutError):
         late() if way == "sync" else asyncio.run(alate())

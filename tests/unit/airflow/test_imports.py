@@ -28,13 +28,16 @@ import importlib, json, sys, time
 import airflow.sdk, airflow.triggers.base
 from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, TriggerRule, conf, literal
 import airflow.sdk.exceptions
-began = time.process_time()
-importlib.import_module(sys.argv[1])
-spent = time.process_time() - began
-again = time.process_time()
-for _ in range(20):
-    compile("\\n".join(f"def f{n}(a, b): return [a, b, {n}]" for n in range(120)), "measure", "exec")
-print(json.dumps([spent * 1000, (time.process_time() - again) * 1000]))
+def yardstick():
+    for _ in range(20):
+        compile("\\n".join(f"def f{n}(a, b): return [a, b, {n}]" for n in range(120)), "measure", "exec")
+def milliseconds(work):
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) * 1000
+before = milliseconds(yardstick)
+spent = milliseconds(lambda: importlib.import_module(sys.argv[1]))
+print(json.dumps([spent, (before + milliseconds(yardstick)) / 2]))
 """
 
 
@@ -70,5 +73,10 @@ print(json.dumps(sorted(sys.modules)))
 
 @pytest.mark.parametrize("module", ["airflow_provider.operators.batch", "airflow_provider.sensors.job"])
 def test_the_import_stays_within_its_budget(module: str) -> None:
-    spent, yardstick = min(measured(module) for _ in range(2))
-    assert spent <= BUDGET_MS * max(yardstick / YARDSTICK_MS, 1.0)
+    needed = []
+    for _ in range(5):  # the least counts: what else is at work on the machine only ever adds
+        spent, yardstick = measured(module)
+        needed.append(spent / max(yardstick / YARDSTICK_MS, 1.0))
+        if needed[-1] <= BUDGET_MS:
+            break
+    assert min(needed) <= BUDGET_MS, needed
