@@ -101,9 +101,11 @@ def fine_tunes(on: Journey) -> None:
     on.get("/fine-tunes/{id}/events", ids)
     on.get("/fine-tunes/{id}/checkpoints", ids)
     on.get("/finetune/download", ft_id=ids["id"], checkpoint="merged")
+    on.account.emulator.settings(speed=1)
     second = {"id": on.post("/fine-tunes", body)["id"]}
     on.post("/fine-tunes/{id}/cancel", None, second)
-    on.until("/fine-tunes/{id}", second, lambda job: job["status"] in ("cancelled", "completed"))
+    on.account.emulator.settings(speed=3600)
+    on.until("/fine-tunes/{id}", second, lambda job: job["status"] == "cancelled")
     on.get("/fine-tunes")
     on.call("DELETE", "/fine-tunes/{id}", second)
 
@@ -164,7 +166,9 @@ def batches_and_evaluation(on: Journey) -> None:
     body = {"input_file_id": input_file, "endpoint": "/v1/chat/completions"}
     ids = {"id": on.post("/batches", body)["job"]["id"]}
     on.until("/batches/{id}", ids, lambda job: job["status"] == "COMPLETED")
+    on.account.emulator.settings(speed=1)
     on.post("/batches/{id}/cancel", None, {"id": on.post("/batches", body)["job"]["id"]})
+    on.account.emulator.settings(speed=3600)
     on.get("/batches")
     on.get("/evaluation/model-list")
     judge = {"model": BASE_MODEL, "model_source": "serverless", "system_template": "Judge {{ answer }} {{ right }}"}
