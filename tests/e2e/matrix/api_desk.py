@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from together_flows.jobs.steps import Steps
 
 #: Emulated seconds per real second. The clients' clocks run as fast, so that pauses and jobs keep their proportion.
 SPEED = 7200.0
-#: The same where real time-outs count.
-SLOW = 60.0
-#: Seconds that a client waits for an answer, where that is the subject.
-SHORT_TIMEOUT = 0.2
+#: The same where real time-outs count: a lost job is looked for through six real seconds, so that an effect that comes
+#: even later than planned, on a machine that is busy, is still waited for.
+SLOW = 5.0
+#: Seconds that a client waits for an answer, and those where that is the subject.
+TIMEOUT, SHORT_TIMEOUT = 20.0, 0.2
 
 #: Seconds after which a task gives up: more than any of this takes, less than a clock is set by.
 DEADLINE = 20 * 3_600.0
@@ -85,6 +86,8 @@ class ApiDesk(Desk):
     """A desk with the sync client, in the task's own process.
 
     Attributes:
+        hasty: the same clients with a short time-out.
+        is_hasty: whether it submits with those.
         when_submitted: called when the job is submitted.
         when_waited: called when the wait is over, before its result is read.
         when_dead: called after a death, before the retry.
@@ -92,9 +95,15 @@ class ApiDesk(Desk):
 
     clock: SettableClock = field(default_factory=lambda: SettableClock(SPEED))
     store: MortalStore = field(default_factory=MortalStore)
+    hasty: Mapping[str, Any] = field(default_factory=dict)
+    is_hasty: bool = False
     when_submitted: Callable[[JobRecord], None] = lambda record: None
     when_waited: Callable[[], None] = lambda: None
     when_dead: Callable[[], None] = lambda: None
+
+    def submit(self, name: str, spec: Mapping[str, Any], *, key: str = "task", **policy: Any) -> JobRecord:
+        desk = replace(self, **self.hasty) if self.is_hasty else self
+        return Desk.submit(desk, name, spec, key=key, **policy)
 
     def until_done(self, record: JobRecord) -> None:
         self.wait(record.reference)

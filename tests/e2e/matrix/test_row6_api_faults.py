@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.matrix.api_desk import SHORT_TIMEOUT, SLOW, SPEED, ApiDesk, AsyncApiDesk, Death, SettableClock
+from tests.e2e.matrix.api_desk import SHORT_TIMEOUT, SLOW, SPEED, TIMEOUT, ApiDesk, AsyncApiDesk, Death, SettableClock
 from tests.e2e.matrix.api_faults import FAULTS, Bad
 from tests.e2e.matrix.cell import Cell, Counted
 from tests.e2e.matrix.play import Record
@@ -43,12 +43,16 @@ class Office:
     clients: dict[float, tuple[Together, AsyncTogether]]
 
     def desk(self, driver: str, bad: Bad, folder: Path) -> ApiDesk:
-        client, async_client = self.clients[SHORT_TIMEOUT if bad.late else 20.0]
-        place: Any = {"emulator": self.emulator, "client": client, "folder": folder}
-        place["clock"] = SettableClock(SLOW if bad.late else SPEED)
+        clock = SettableClock(SLOW if bad.late else SPEED)
+        place: Any = {"emulator": self.emulator, "folder": folder, "clock": clock}
+        place["hasty"], clients = self._clients(driver, SHORT_TIMEOUT), self._clients(driver, TIMEOUT)
         if driver == "sync":
-            return ApiDesk(**place)
-        return AsyncApiDesk(**place, loop=self.loop, async_client=async_client)
+            return ApiDesk(**place, **clients)
+        return AsyncApiDesk(**place, **clients, loop=self.loop)
+
+    def _clients(self, driver: str, timeout: float) -> dict[str, Any]:
+        client, async_client = self.clients[timeout]
+        return {"client": client} if driver == "sync" else {"client": client, "async_client": async_client}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def office() -> Iterator[Office]:
         account: dict[str, Any] = {"api_key": emulator.api_key, "base_url": emulator.url}
         clients = {
             timeout: (Together(**account, timeout=timeout), AsyncTogether(**account, timeout=timeout))
-            for timeout in (20.0, SHORT_TIMEOUT)
+            for timeout in (TIMEOUT, SHORT_TIMEOUT)
         }
         yield Office(emulator, loop, clients)
         for client, async_client in clients.values():
@@ -69,6 +73,7 @@ def play(bad: Bad, kind: str, desk: ApiDesk) -> Counted:
     """One task from its first attempt to its end."""
     spec = CASES[kind].spec(desk)
     bad.arm(desk, kind)
+    desk.is_hasty = bad.late  # only now: what the job needs was made with patience
     before = desk.created(kind)
     desk.store.dies = bad.dies
     job_id = is_told(kind, desk, spec) if bad.is_told(kind) else finishes(bad, kind, desk, spec)
