@@ -26,7 +26,8 @@ SLOW = 0.2
 def airflow(emulator: EmulatorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowCluster]:
     home = tmp_path_factory.mktemp("airflow")
     together = {"conn_type": "together", "password": emulator.api_key, "host": emulator.url}
-    with airflow_cluster(home, Path(leaving.__file__).parent, connections={"together_default": together}) as cluster:
+    connections = {"together_default": together}
+    with airflow_cluster(home, Path(leaving.__file__).parent, connections=connections, on_postgres=True) as cluster:
         api = {"connection_id": "airflow_api", "conn_type": "generic", "host": cluster.url}
         who = {"login": "sweeper", "password": "of the tests"}
         cluster.rest.post("/connections", json={**api, **who}).raise_for_status()
