@@ -53,7 +53,7 @@ class Task:
     """A task, and what an orchestrator and people do with it.
 
     Attributes:
-        allowance: how many jobs it may have paid for so far. It grows with each reason to start again.
+        allowance: how many jobs it may have paid for so far: each reason to start again allows one more than there are.
         doomed: jobs that somebody's action has made unwanted. No other may be ended, but for what is there twice.
         outdated: jobs that may not become the task's, because its inputs have changed since or a new one is wanted.
         forgets: whether a creation took effect later than anybody looks, so that its job may run on.
@@ -157,6 +157,7 @@ class Task:
         """A person wants nothing of it any more."""
         self._begin_kill()
         self._doom()
+        self.allowance = self.world.paid(self.key)  # until a clear wants one again
         self._stop("unwanted")
         while self.kills:
             self.kill_goes_on()
@@ -188,9 +189,13 @@ class Task:
     def _made(self) -> list[str]:
         return [job_id for job_id, key in self.world.remote.births.items() if key == self.key]
 
+    def may_start_again(self) -> None:
+        """There is a reason to pay for another job, and for no more however many such reasons come first."""
+        self.allowance = self.world.paid(self.key) + 1
+
     def _doom(self) -> None:
         self.doomed.update(self._made())
-        self.allowance += 1
+        self.may_start_again()
 
     def _stop(self, stage: Stage) -> None:
         if self.live is not None:

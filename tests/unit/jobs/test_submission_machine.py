@@ -165,7 +165,8 @@ class SubmitOnce(RuleBasedStateMachine):
         if task.own_id in self.world.remote.running():
             self.world.remote.finish(task.own_id, (specimen.good if good else specimen.bad)[0])
             task.doomed.add(task.own_id)
-            task.allowance += not good
+            if not good:
+                task.may_start_again()
         if looks:
             task.sees_the_end(retries=False)
 
