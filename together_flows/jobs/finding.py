@@ -18,7 +18,13 @@ def can_find(kind: JobKind, record: JobRecord) -> bool:
 
 
 def look_for(
-    kind: JobKind, record: JobRecord, spec: Spec, *, settle: float, may_pay_twice: bool = False
+    kind: JobKind,
+    record: JobRecord,
+    spec: Spec,
+    *,
+    settle: float,
+    may_pay_twice: bool = False,
+    ends_others: bool = True,
 ) -> Steps[str | None]:
     """Steps that look for a job until a list must show it; answer with its id, or `None` if there certainly is none.
 
@@ -28,6 +34,7 @@ def look_for(
         spec: its specification, or what is known of it.
         settle: seconds within which a created job must show up in the list.
         may_pay_twice: whether a job that cannot be found counts as none.
+        ends_others: whether all but one are ended, if there are more.
 
     Raises:
         SubmissionUnknown: there may be a job, and it cannot be told from others.
@@ -48,7 +55,7 @@ def look_for(
         # Only a look that begins late enough proves that there is none; a slow one may show how things were before.
         # The age of the record is no reason to look less: its moment comes from another machine's clock.
         asked: float = yield Elapsed()
-        found = yield from find(kind, record, spec)
+        found = yield from find(kind, record, spec, ends_others=ends_others)
         if found:
             return found
         if asked - began >= settle:
@@ -57,16 +64,17 @@ def look_for(
         pause *= 1.6
 
 
-def find(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = None) -> Steps[str | None]:
+def find(
+    kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = None, ends_others: bool = True
+) -> Steps[str | None]:
     """Steps that look once; answer with the id of the job that carries the record's marker, or `None`.
-
-    If there are more than one, all but one are ended.
 
     Args:
         kind: the record's kind.
         record: what the submission left.
         spec: its specification.
         keep: the one to keep, where its id is known. It may not show in the list yet.
+        ends_others: whether all but one are ended, if there are more.
     """
     assert kind.carries is not None
     found: list[str] = []
@@ -83,7 +91,7 @@ def find(kind: JobKind, record: JobRecord, spec: Spec, *, keep: str | None = Non
             found.append(job_id)
     keep = keep or next(iter(found), None)
     for extra in found:
-        if extra != keep:
+        if ends_others and extra != keep:
             yield Log(f"{kind.name}:{extra} carries the same marker as {keep}; it is ended.", "warning")
             yield from end_job(kind, extra)
     return keep

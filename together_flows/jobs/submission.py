@@ -321,10 +321,16 @@ def abandonment(
         if not can_find(kind, record):
             yield Log(f"A {kind.noun} may have been created, and the API offers nothing to find it by.", "warning")
             return None
-        job_id = yield from look_for(kind, record, {}, settle=settle)
-        taken_over: JobRecord | None = yield Load()
-        if taken_over and taken_over.marker == record.marker and taken_over.generation > record.generation:
+        heir = yield from _taken_over(record)
+        if heir is None:
+            job_id = yield from look_for(kind, record, {}, settle=settle, ends_others=False)
+            heir = yield from _taken_over(record)
+        if heir is not None:
             yield Log(f"The {kind.noun} is left to the attempt after a clear, which looks for it as well.", "info")
+        keep = job_id if heir is None else heir.id
+        if keep is not None:  # of several with one marker, all but one came too late to be seen
+            yield from find(kind, record, {}, keep=keep)
+        if heir is not None:
             return None
     if job_id is None:
         return None
@@ -337,6 +343,12 @@ def abandonment(
         told = kept.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended)
         yield Save(told, instead_of=kept)
     return last
+
+
+def _taken_over(record: JobRecord) -> Steps[JobRecord | None]:
+    """The record as the attempt after a clear has taken it over, if one has."""
+    now: JobRecord | None = yield Load()
+    return now if now and now.marker == record.marker and now.generation > record.generation else None
 
 
 def submit_once(

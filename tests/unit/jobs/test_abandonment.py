@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.jobs.lives import Task, World
+from tests.unit.jobs.specimens import SPECIMENS
 from tests.unit.jobs.world import Crash, Process, Remote, RemoteJob
 from together_flows.api import Operation
 from together_flows.errors import BadRequest
@@ -175,3 +177,27 @@ def test_a_job_that_a_retry_finds_was_not_taken_over_from_a_kill() -> None:
     task = Cleared()
     task.attempt(dies=True)
     assert task.attempt().adopted_at is None
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "batch", "endpoint", "cluster"])
+def test_a_late_kill_ends_the_job_that_showed_up_too_late_and_not_the_one_in_its_place(
+    name: str, tmp_path: Path
+) -> None:
+    world = World(kind_named(name), Remote(shows_after=25.0))
+    task = Task(world, "a", SPECIMENS[name].place(tmp_path))
+    task.begin()
+    world.remote.lost_answers, world.remote.late = 1, 120.0
+    while not world.paid("a"):
+        task.advance()
+    world.remote.lost_answers, world.remote.late = 0, 0.0
+    lost = set(world.remote.births)
+    task.clear()  # its kill does not come to anything yet
+    task.begin()
+    while task.is_at("submitting"):
+        task.advance()
+    world.remote.now += 200.0
+    while task.kills:
+        task.kill_goes_on()
+    assert {job_id for _, job_id in world.remote.endings} == lost
+    assert list(world.running("a")) == [task.job]
+    assert world.paid("a") == 2
