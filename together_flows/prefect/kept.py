@@ -80,7 +80,7 @@ class KeptRecord:
             credentials=str(data["credentials"]),
             attempt=int(data["attempt"]),
             taken=bool(data["taken"]),
-            leaves=bool(data["leaves"]),
+            leaves=bool(data.get("leaves")),  # a record of before this was known has none
             version=int(data["version"]),
             flow_run_id=artifact.flow_run_id,
             artifact_id=artifact.id,

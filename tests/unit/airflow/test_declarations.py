@@ -191,7 +191,7 @@ def test_a_sensor_of_a_mapped_task_begins_in_a_worker() -> None:
 
 
 TRIGGERS: list[BaseTrigger] = [
-    TogetherJobTrigger("c", ["batch:1", "batch:2"], deadline=12.5, interval=3.0, on_clear="reattach"),
+    TogetherJobTrigger("c", ["batch:1", "batch:2"], deadline=12.5, interval=3.0, on_clear="reattach", on_kill="leave"),
     TogetherSensorTrigger("c", ["batch:1"], interval=3.0),
 ]
 

@@ -35,16 +35,25 @@ def artifact(data: object) -> Artifact:
     credentials=st.text(),
     attempt=st.integers(1, 99),
     taken=st.booleans(),
+    leaves=st.booleans(),
     job_id=st.none() | st.text(min_size=1),
     state=st.none() | st.sampled_from(JobState),
 )
 def test_a_record_reads_back_as_it_was_written(
-    credentials: str, attempt: int, taken: bool, job_id: str | None, state: JobState | None
+    credentials: str, attempt: int, taken: bool, leaves: bool, job_id: str | None, state: JobState | None
 ) -> None:
     record = replace(RECORD, id=job_id, job_state=state)
-    kept = KeptRecord("k.f", record, credentials, attempt, taken, flow_run_id=RUN)
+    kept = KeptRecord("k.f", record, credentials, attempt, taken, leaves, flow_run_id=RUN)
     written = artifact(json.loads(json.dumps(kept.dump())))
     assert KeptRecord.parse(written) == replace(kept, artifact_id=written.id)
+
+
+def test_a_record_that_was_written_before_a_stop_could_leave_its_job_can_be_read() -> None:
+    data = KeptRecord("k.f", RECORD, flow_run_id=RUN).dump()
+    del data["leaves"]
+    read = KeptRecord.parse(artifact(data))
+    assert read is not None
+    assert not read.leaves
 
 
 def test_a_record_stays_small() -> None:
