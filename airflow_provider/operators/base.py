@@ -57,8 +57,8 @@ class TogetherJobOperator(HidingOperator):
     :param on_clear: what a clear of the task means for its job: ``"auto"`` as described above, ``"reattach"`` to adopt
         the job in any case, ``"rerun"`` to submit a new one in any case.
     :param on_kill: what it means for the job that a person marks the waiting or running task, deletes its DAG run, or
-        clears it: ``"end"`` to end the job, ``"leave"`` to let it go on, so that the next attempt adopts it. What bills
-        until it is stopped is ended in any case.
+        clears it: ``"end"`` to end the job, ``"leave"`` to let it go on, so that the next attempt, if there is one,
+        adopts it. What bills until it is stopped is ended in any case.
     :param on_unknown: what to do where the answer to a submission was lost and the API offers nothing to find the job
         by: ``"fail"``, or ``"create"`` and perhaps pay twice.
     :param wait: wait for the job. If not, the task succeeds as soon as it is submitted, and returns its ``id``,
@@ -340,7 +340,8 @@ class TogetherJobOperator(HidingOperator):
             if self.on_clear == "reattach" and state in ABOUT_TO_RUN:
                 self.log.info("%s: left alone, because the cleared task adopts it.", jobs)
                 raise AirflowFailException(f"The task was cleared, and its new attempt adopts its work: {jobs}.")
-            if self._leaves(attempt):
+            replaced = self.on_clear == "rerun" and state in ABOUT_TO_RUN
+            if self._leaves(attempt) and not replaced:
                 attempt.remember(succeeded=False)
                 left = TogetherError(
                     f"The task was stopped by a person, and its work goes on, as on_kill says: {jobs}."

@@ -166,7 +166,7 @@ class TogetherJobTrigger(_Watching):
                 "interval": self.interval,
                 "on_clear": self.on_clear,
                 "not_before": self.not_before,
-                "on_kill": "leave" if self._leaves else "end",
+                **({"on_kill": "leave"} if self._leaves else {}),  # a triggerer of before this was known takes it not
             },
         )
 

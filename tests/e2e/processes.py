@@ -50,6 +50,16 @@ def eventually(look: Callable[[], T | None], *, within: float, what: str, every:
     raise AssertionError(f"{what} did not happen within {within:.0f} s; last error: {last!r}")
 
 
+def wait_until_at_rest(pid: int) -> None:
+    """Wait until a process' event loop has nothing to do, so that Prefect hears of a signal.
+
+    Prefect raises from its signal handler wherever the process is. Where that is asyncio's write to a socket, asyncio
+    takes it for an error of the connection, and the signal is lost.
+    """
+    waits_in = Path(f"/proc/{pid}/wchan")
+    eventually(lambda: "poll" in waits_in.read_text(), within=60, what=f"a pause of process {pid}", every=0.01)
+
+
 class Process:
     """A process in a group of its own.
 

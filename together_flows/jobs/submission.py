@@ -317,7 +317,8 @@ def abandonment(
         patience: seconds to look for the end.
     """
     job_id = record.id
-    if job_id is None and record.phase is Phase.INTENT and not kind.repeatable:
+    is_lost = job_id is None and record.phase is Phase.INTENT and not kind.repeatable
+    if is_lost:
         if not can_find(kind, record):
             yield Log(f"A {kind.noun} may have been created, and the API offers nothing to find it by.", "warning")
             return None
@@ -327,10 +328,8 @@ def abandonment(
             heir = yield from _taken_over(record)
         if heir is not None:
             yield Log(f"The {kind.noun} is left to the attempt after a clear, which looks for it as well.", "info")
-        keep = job_id if heir is None else heir.id
-        if keep is not None:  # of several with one marker, all but one came too late to be seen
-            yield from find(kind, record, {}, keep=keep)
-        if heir is not None:
+            if heir.id is not None:  # another with the same marker came too late for that attempt to see it
+                yield from find(kind, record, {}, keep=heir.id)
             return None
     if job_id is None:
         return None
@@ -342,6 +341,8 @@ def abandonment(
     if kept.id == job_id or kept == record:  # otherwise it is of another job, which a later attempt has submitted
         told = kept.advanced(Phase.ENDED, id=job_id, outcome=TaskOutcome.FAILED, job_state=ended)
         yield Save(told, instead_of=kept)
+    if is_lost and (kept.id is None or kept.id == job_id):
+        yield from find(kind, record, {}, keep=job_id)  # ends the others with its marker
     return last
 
 

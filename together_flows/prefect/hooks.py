@@ -13,8 +13,7 @@ from uuid import UUID
 
 from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
 from together_flows.errors import ArgumentInvalid
@@ -48,12 +47,13 @@ class JobHooks(TypedDict):
 def end_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """End all remote jobs that a flow run and its subflows have submitted: for `on_cancellation`.
 
-    A runner that is told to stop cancels its runs, too. Nobody has asked for that, so it is treated as a crash.
+    Where the outermost flow says `on_kill="leave"`, work that ends by itself is left. A runner that is told to stop
+    cancels its runs, too. Nobody has asked for that, so it is treated as a crash.
     """
     if was_evicted(state):
         end_billing_jobs(flow, flow_run, state)
     else:
-        _end(flow, flow_run, lambda kept: True)
+        _end(flow, flow_run, lambda kept: not kept.leaves)
 
 
 def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -62,66 +62,64 @@ def end_billing_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
     Work that ends by itself is left, and a re-run of the flow run adopts it; unless the time of the flow, or of the
     task that has submitted it, was up.
     """
-    late, until = _is_late(state), monotonic() + _TOLD_WITHIN
-
-    def is_to_end(kept: KeptRecord) -> bool:
-        if late or kind_named(kept.record.kind).bills_until_stopped:
-            return True
-        return state.is_failed() and _was_late(kept, until)
-
-    _end(flow, flow_run, is_to_end)
+    late, until = _was_late(state), monotonic() + _TOLD_WITHIN
+    _end(flow, flow_run, lambda kept: late or (state.is_failed() and _was_late(_end_of_task(kept, until))))
 
 
-def _was_late(kept: KeptRecord, until: float) -> bool:
-    """Whether the task run that wanted a job has ended because its time was up.
+def _was_late(state: State[Any] | None) -> bool:
+    """Whether a run ended because its own time was up. Prefect calls it so after any `TimeoutError`, too."""
+    return state is not None and state.name == "TimedOut" and " run exceeded timeout " in (state.message or "")
+
+
+def _end_of_task(kept: KeptRecord, until: float) -> State[Any] | None:
+    """How the task run that wanted a job has ended; `None` if it has not, or cannot be learned.
 
     Prefect tells its server of the end of a task in the background, so that the answer may take until then.
     """
     try:
         task_run_id = UUID(task_run_of(kept.key))
     except ValueError:  # the flow itself wanted it
-        return False
+        return None
     with get_client(sync_client=True) as client:
         while True:
             state = _state_of_task(client, task_run_id)
-            if (state is not None and state.is_final()) or monotonic() >= until:
-                return _is_late(state)
+            if state is not None and state.is_final():
+                return state
+            if monotonic() >= until:
+                return None
             sleep(0.2)
 
 
 def _state_of_task(client: SyncPrefectClient, task_run_id: UUID) -> State[Any] | None:
     try:
         return client.read_task_run(task_run_id).state
-    except ObjectNotFound:  # the server has not heard of the task yet
+    except Exception:  # the server has not heard of the task yet, or cannot answer: what is not known is left
         return None
 
 
-def _is_late(state: State[Any] | None) -> bool:
-    return state is not None and state.type is StateType.FAILED and state.name == "TimedOut"
-
-
-def _end(flow: Flow[..., Any], flow_run: FlowRun, chosen: Callable[[KeptRecord], bool]) -> None:
+def _end(flow: Flow[..., Any], flow_run: FlowRun, ends_work: Callable[[KeptRecord], bool]) -> None:
+    """End what bills until it is stopped, and of the rest what is chosen."""
     logger = flow_run_logger(flow_run, flow)
 
     def log(message: str, level: str) -> None:
         getattr(logger, level, logger.info)(message)
 
-    def end(kept: KeptRecord) -> None:
+    def end_or_leave(kept: KeptRecord) -> None:
         try:
-            end_kept_job(kept, log)
+            if _bills(kept) or ends_work(kept):
+                end_kept_job(kept, log)
+            else:
+                log(f"{kept.record.kind}:{kept.record.id} is left running; a re-run of the run adopts it.", "warning")
         except Exception as error:  # one job that cannot be ended must not keep the others running
             log(f"{kept.record.kind}:{kept.record.id} could not be ended: {error}", "error")
 
     runs = with_subflows(flow_run.id)  # nobody calls the hooks of a subflow whose process was killed
-    to_end: list[KeptRecord] = []
-    for kept in kept_by(*runs):
-        if kept.taken or is_over(kept.record):
-            continue
-        if chosen(kept):
-            to_end.append(kept)
-        else:
-            log(f"{kept.record.kind}:{kept.record.id} is left running; a re-run of the run adopts it.", "warning")
-    each_at_once(to_end, end)
+    alive = [kept for kept in kept_by(*runs) if not kept.taken and not is_over(kept.record)]
+    each_at_once(sorted(alive, key=_bills, reverse=True), end_or_leave)
+
+
+def _bills(kept: KeptRecord) -> bool:
+    return kind_named(kept.record.kind).bills_until_stopped
 
 
 def end_kept_job(kept: KeptRecord, log: Logger) -> JobStatus | None:
@@ -157,7 +155,8 @@ def together_flow(function: Callable[..., Any] | None = None, /, *, on_kill: OnK
         function: the flow's function.
         on_kill: what it means for the flow's jobs that a person cancels a run of it or marks it failed: `"end"` to end
             them, `"leave"` to let those go on that end by themselves, so that the same run, run again, adopts them.
-            What bills until it is stopped is ended in any case.
+            What bills until it is stopped is ended in any case. It counts for the flow's subflows as well, and theirs
+            counts only where they are run by themselves.
         options: of `@flow`.
 
     Raises:

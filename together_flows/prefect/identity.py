@@ -54,10 +54,11 @@ def owner_of_this_call() -> Owner:
 
 
 def _leaves_work(context: FlowRunContext | None) -> bool:
-    """Whether the flow's hook for a cancellation is the one that leaves work."""
+    """Whether the hook for a cancellation is the one that leaves work: that of the outermost flow, which is stopped."""
     from together_flows.prefect.hooks import end_billing_jobs  # it is made of what is here
 
-    flow = context.flow if context else None
+    outer = list(_with_outer(context))
+    flow = outer[-1].flow if outer else None
     return flow is not None and end_billing_jobs in (flow.on_cancellation_hooks or ())
 
 

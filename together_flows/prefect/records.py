@@ -17,11 +17,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from prefect.client.schemas.objects import StateType
+
 from together_flows.jobs import JobRecord, JobReference, JobStore, MemoryStore
 from together_flows.jobs.claim import is_over
 from together_flows.prefect.identity import Owner
 from together_flows.prefect.kept import KeptRecord, delete, kept_as, kept_by, latest_by_marker, write
-from together_flows.prefect.related_runs import failed_forerunners
+from together_flows.prefect.related_runs import forerunners
 
 __all__ = [
     "FlowRunStore",
@@ -139,7 +141,13 @@ class FlowRunStore:
         left = [kept for kept in records if is_alike(kept) and kept.is_open_to(self.owner)]
         if not left:
             own = {kept.record.marker for kept in records}
-            before = latest_by_marker(kept_by(*failed_forerunners(self._run)))
+            runs = forerunners(self._run)
+            cancelled = {run.id for run in runs if run.state_type is StateType.CANCELLED}
+            before = [
+                kept
+                for kept in latest_by_marker(kept_by(*(run.id for run in runs)))
+                if kept.leaves or kept.flow_run_id not in cancelled  # otherwise its job was to end
+            ]
             left = [kept for kept in before if is_alike(kept) and not kept.taken and kept.record.marker not in own]
         return max(left, key=lambda kept: (kept.key == key, kept.record.intent_at), default=None)
 

@@ -1,4 +1,4 @@
-"""The flow runs that belong together: a run and its subflows, and a subflow's failed attempts."""
+"""The flow runs that belong together: a run and its subflows, and a subflow's attempts before."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from together_flows.prefect.paging import every
 
-__all__ = ["failed_forerunners", "flow_runs", "with_subflows"]
+__all__ = ["flow_runs", "forerunners", "with_subflows"]
 
 
-def failed_forerunners(flow_run_id: UUID) -> list[UUID]:
-    """The runs of the same flow, under the same parent run, that have failed or crashed.
+def forerunners(flow_run_id: UUID) -> list[FlowRun]:
+    """The runs of the same flow, under the same parent run, that have failed, crashed or were cancelled.
 
-    When a flow run is tried again, Prefect starts a new run for a subflow that has failed. The new run is to find what
-    the failed one has submitted.
+    When a flow run is tried again, Prefect starts a new run for a subflow that has not succeeded. The new run is to
+    find what the one before has submitted and left.
 
     Raises:
         ObjectNotFound: the run was deleted.
@@ -36,11 +36,12 @@ def failed_forerunners(flow_run_id: UUID) -> list[UUID]:
         parent = client.read_task_run(flow_run.parent_task_run_id).flow_run_id
     if parent is None:
         return []
-    failed = FlowRunFilter(
+    ended = [StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
+    chosen = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED])),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=ended)),
     )
-    return [run.id for run in flow_runs(failed) if run.flow_id == flow_run.flow_id and run.id != flow_run_id]
+    return [run for run in flow_runs(chosen) if run.flow_id == flow_run.flow_id and run.id != flow_run_id]
 
 
 def with_subflows(flow_run_id: UUID) -> list[UUID]:

@@ -13,7 +13,7 @@ import psutil
 
 from tests.e2e.matrix.play import Stage
 from tests.e2e.prefect_server import FINAL, PrefectServer
-from tests.e2e.processes import eventually
+from tests.e2e.processes import eventually, wait_until_at_rest
 
 #: Name under which the flows are served for all scenarios that do not kill what serves them.
 EVERYBODY = "everybody"
@@ -65,14 +65,9 @@ class Run:
         os.kill(self.pid(), signal.SIGKILL)
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to the process of the first attempt, while its event loop has nothing to do.
-
-        Prefect raises from its signal handler wherever the process is. Where that is asyncio's write to a socket,
-        asyncio takes it for an error of the connection, and the signal is lost.
-        """
+        """Send SIGTERM to the process of the first attempt, where it is heard."""
         pid = self.pid()
-        waits_in = Path(f"/proc/{pid}/wchan")
-        eventually(lambda: "poll" in waits_in.read_text(), within=60, what="a pause of the run", every=0.01)
+        wait_until_at_rest(pid)
         os.kill(pid, signal.SIGTERM)
 
     def expect(self, *states: str, within: float = 600) -> None:

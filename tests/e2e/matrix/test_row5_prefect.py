@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -14,7 +14,7 @@ from tests.e2e.matrix.cell import Counted
 from tests.e2e.matrix.play import Performance, Record, Scenario, Stage, cells
 from tests.e2e.matrix.runs import EVERYBODY, KINDS, SLOW, WORK, Run
 from tests.e2e.prefect_server import PrefectServer
-from tests.e2e.processes import Process, eventually
+from tests.e2e.processes import Process, eventually, wait_until_at_rest
 
 pytestmark = pytest.mark.e2e
 
@@ -50,11 +50,12 @@ def cancelled(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
     return stage.account.count(kind, ended=1)
 
 
-def cancelled_to_leave(kind: str, stage: Stage[PrefectServer]) -> Counted:
-    """What ends by itself goes on, and the run, run again, adopts it."""
-    run = in_its_wait("leaving", kind, stage)
+def cancelled_to_leave(way: str, kind: str, stage: Stage[PrefectServer]) -> Counted:
+    """What ends by itself goes on, the sweep leaves it too, and the run, run again, adopts it."""
+    run = in_its_wait(way, kind, stage)
     run.cancel()
     run.expect("CANCELLED")
+    run.sweep()
     if kind == "endpoint":
         return stage.account.count(kind, ended=1)
     return adopted_by_another_attempt(run, kind)
@@ -115,6 +116,17 @@ def cancelled_by_a_worker(kind: str, stage: Stage[PrefectServer]) -> Counted:
         return stage.account.count(kind, ended=1)
 
 
+def tell_to_end(process: Process, with_signal: signal.Signals) -> None:
+    """What a service manager does: it sends the signal, and kills what has not heard of it."""
+    wait_until_at_rest(process.pid)
+    process.send_signal(with_signal)
+    with suppress(AssertionError):
+        eventually(lambda: not process.is_alive, within=60, what="the end of the carrier")
+    if process.is_alive:
+        process.send_signal(signal.SIGKILL)
+        eventually(lambda: not process.is_alive, within=60, what="the end of the killed carrier")
+
+
 def carrier_stops(carrier: Carrier, with_signal: signal.Signals, kind: str, stage: Stage[PrefectServer]) -> Counted:
     """A deploy or an eviction: the carrier is gone, and a new one takes its place.
 
@@ -125,8 +137,7 @@ def carrier_stops(carrier: Carrier, with_signal: signal.Signals, kind: str, stag
     with carried(carrier, stage) as process:
         run = in_its_wait("awaited", kind, stage, served_by=own(stage))
         [job] = stage.account.job_ids(kind)
-        process.send_signal(with_signal)
-        eventually(lambda: not process.is_alive, within=120, what="the end of the carrier")
+        tell_to_end(process, with_signal)
         stage.account.emulator.settings(speed=SPEED)
         run.release()
         run.wait_until_it_stops()
@@ -161,7 +172,8 @@ CASES: dict[str, Play] = {
     "cancelled in a sync flow": partial(cancelled, "called"),
     "cancelled after .submit": partial(cancelled, "submitted"),
     "cancelled in a subflow": partial(cancelled, "nested"),
-    "cancelled, on_kill='leave'": cancelled_to_leave,
+    "cancelled, on_kill='leave'": partial(cancelled_to_leave, "leaving"),
+    "cancelled in a subflow, on_kill='leave'": partial(cancelled_to_leave, "leaving_nested"),
     "worker's run cancelled": cancelled_by_a_worker,
     "process gets SIGTERM": process_asked_to_end,
     "all processes killed, cancelled, swept": everything_dies,

@@ -294,6 +294,19 @@ def test_a_person_who_stops_a_task_that_is_to_leave_its_job_leaves_it(fine_tune:
     assert (slow.counts()["created"]["fine_tune"], running(slow)) == (1, 1)
 
 
+def test_a_running_task_that_is_cleared_to_run_again_ends_its_job_although_a_kill_is_to_leave_it(
+    fine_tune: Make, slow: Emulator
+) -> None:
+    task = fine_tune(deferrable=False, on_kill="leave", on_clear="rerun")
+    task.states.state = "restarting"
+    with pytest.raises(AirflowFailException, match="stopped by a person"):
+        run_until_killed(task, lambda: running(slow) == 1)
+    task.make = fine_tune(on_kill="leave", on_clear="rerun").make
+    task.clear_while_running()
+    task.run()
+    assert (slow.counts()["created"]["fine_tune"], running(slow)) == (2, 1)
+
+
 def test_a_running_task_that_is_cleared_to_reattach_keeps_its_job(fine_tune: Make, slow: Emulator) -> None:
     task = fine_tune(deferrable=False, on_clear="reattach")
     task.states.state = "restarting"

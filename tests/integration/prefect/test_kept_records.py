@@ -162,15 +162,15 @@ def test_of_the_failed_runs_of_a_subflow_the_one_that_went_on_counts(
     run_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with get_client(sync_client=True) as prefect:
-        first, second = (prefect.create_flow_run(nothing).id for _ in range(2))
-    store(first, "a").save("a.f", record_of(marker="tf1"))
-    monkeypatch.setattr(records, "failed_forerunners", lambda run: [first])
-    heir = store(second, "b")
+        first, second = (prefect.create_flow_run(nothing) for _ in range(2))
+    store(first.id, "a").save("a.f", record_of(marker="tf1"))
+    monkeypatch.setattr(records, "forerunners", lambda run: [first])
+    heir = store(second.id, "b")
     with monkeypatch.context() as killed:
         killed.setattr(records, "write", lambda kept: kept if kept.taken else write(kept))
         assert heir.load("b.f") == record_of(marker="tf1")
     heir.save("b.f", record_of("ft-1", marker="tf1"))
-    monkeypatch.setattr(records, "failed_forerunners", lambda run: [first, second])
+    monkeypatch.setattr(records, "forerunners", lambda run: [first, second])
     assert store(run_id, "c").load("c.f") == record_of("ft-1", marker="tf1")
     assert store(run_id, "d").load("d.f") is None
 

@@ -41,6 +41,32 @@ def test_a_job_that_nobody_waits_for_yet_is_ended_when_the_time_of_its_task_or_f
     assert running(emulator) == {}
 
 
+@pytest.mark.parametrize("late", ["task", "nobody"])
+def test_only_the_jobs_of_a_task_whose_own_time_was_up_are_ended_where_a_flow_fails_of_a_time_out(
+    emulator: Emulator, file_id: str, late: str
+) -> None:
+    """Prefect says "timed out" of whatever fails of a `TimeoutError`, such as one of a socket."""
+    emulator.settings(speed=SLOW)
+
+    @task
+    async def dawdle() -> None:
+        await tp.asubmit_fine_tune(BLOCK, training_file=file_id, model=MODEL, n_epochs=2)
+        if late == "nobody":
+            raise TimeoutError("the socket's")
+        await asyncio.sleep(60)
+
+    @tp.together_flow
+    async def failing() -> None:
+        await tp.asubmit_fine_tune(BLOCK, training_file=file_id, model=MODEL)
+        await dawdle.with_options(timeout_seconds=5)()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(failing())
+    ended = int(late == "task")
+    assert emulator.counts()["cancelled"]["fine_tune"] == ended
+    assert running(emulator) == {"fine_tune": 2 - ended}
+
+
 async def test_a_stopped_flow_that_is_to_leave_its_work_ends_only_what_bills(emulator: Emulator, file_id: str) -> None:
     emulator.settings(speed=SLOW)
     runs: list[UUID] = []

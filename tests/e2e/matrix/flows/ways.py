@@ -88,6 +88,12 @@ async def leaving(order: Order) -> None:
     await run_job(order)
 
 
+@together_flow(on_kill="leave")
+async def leaving_nested(order: Order) -> None:
+    order.begin()
+    await inner(order)
+
+
 @together_flow
 def called(order: Order) -> None:
     order.begin()
