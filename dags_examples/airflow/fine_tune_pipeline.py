@@ -56,6 +56,9 @@ with DAG(
         "budget": Param(20.0, type="number", minimum=0, description="US dollars that the training may cost."),
         "margin": Param(0.5, type="number", description="Points by which the tuned model must be better."),
         "hardware": text("1x_nvidia_h100_80gb_sxm", "What the endpoint runs on."),
+        "inactive_timeout": Param(
+            30, type="integer", minimum=0, description="Minutes without a request after which the endpoint stops."
+        ),
     },
 ) as dag:
     #: Waits hold no worker slot, and none takes longer than this.
@@ -115,7 +118,7 @@ with DAG(
         task_id="endpoint",
         model=fine_tune.output["model"],
         hardware="{{ params.hardware }}",
-        inactive_timeout=30,
+        inactive_timeout="{{ params.inactive_timeout }}",
         display_name="pipeline {{ run_id }}",
         **job,
     )

@@ -16,7 +16,8 @@ def main() -> int:
     from dags_examples.airflow.fine_tune_pipeline import dag
 
     register(dag)
-    run = dag.test(run_conf=params)
+    # The emulator's hours pass in seconds: an endpoint must not idle away while Airflow takes a breath.
+    run = dag.test(run_conf={**params, "inactive_timeout": 24 * 60})
     for task in sorted(run.get_task_instances(), key=lambda task: task.end_date.timestamp() if task.end_date else 0.0):
         print(f"task {task.task_id}: {task.state}", flush=True)
     return 0 if run.state == "success" else 1

@@ -35,6 +35,7 @@ def params(datasets: Datasets, folder: Path, **changes: Any) -> dict[str, Any]:
         "heldout_path": str(datasets.held_out),
         "prompts_path": str(datasets.prompts),
         "output_folder": str(folder),
+        "inactive_timeout": 24 * 60,  # half an hour passes in 15 seconds here, which a busy scheduler may take
         **changes,
     }
 
