@@ -1,24 +1,19 @@
-"""What a user may choose about the jobs of a task, and what is no choice."""
+"""Refusing a choice that there is not."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 from together_flows.errors import ArgumentInvalid
 
-__all__ = ["OnClear", "OnKill", "OnUnknown", "check_choice"]
-
-# Two of them are spelt out once more in `together_flows.jobs`, which a parse of a DAG file is not to import.
-OnClear: TypeAlias = Literal["auto", "reattach", "rerun"]
-OnUnknown: TypeAlias = Literal["fail", "create"]
-OnKill: TypeAlias = Literal["end", "leave"]
+__all__ = ["check_choice"]
 
 
 def check_choice(task_id: str, name: str, chosen: object, choices: Any) -> None:
     """
     Refuse, where the DAG is read, a policy that there is not: taken for another, it could cost a job.
 
-    :param choices: one of the types above.
+    :param choices: the type that spells them out, see `together_flows.policies`.
     :raises ArgumentInvalid: it is none of the choices.
     """
     if chosen not in get_args(choices):

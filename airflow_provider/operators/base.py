@@ -21,10 +21,11 @@ from airflow_provider.hidden import HidingOperator, revealed
 from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.interruption import Interruption, TaskKilled
 from airflow_provider.links.together import TogetherJobLink
-from airflow_provider.policies import OnClear, OnKill, OnUnknown, check_choice
+from airflow_provider.policies import check_choice
 from airflow_provider.task_state import ABOUT_TO_RUN, seconds_until_seen
 from airflow_provider.triggers.job import TogetherJobTrigger
 from together_flows.errors import ArgumentInvalid, TogetherError
+from together_flows.policies import OnClear, OnKill, OnUnknown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

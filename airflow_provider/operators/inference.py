@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseAsyncOperator
 
@@ -14,6 +14,7 @@ from airflow_provider.hooks.together import TogetherHook
 from airflow_provider.operators.base import number
 from airflow_provider.storage import located
 from together_flows.errors import ArgumentInvalid, TogetherError
+from together_flows.policies import OnClear
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -112,7 +113,7 @@ class TogetherInferenceOperator(BaseAsyncOperator):
         max_failed_share: float | str | None = None,
         poll_interval: float | str = 15.0,
         wait_timeout: float | str | None = None,
-        on_clear: Literal["auto", "reattach", "rerun"] = "auto",
+        on_clear: OnClear = "auto",
         together_conn_id: str = TogetherHook.default_conn_name,
         **kwargs: Any,
     ) -> None:

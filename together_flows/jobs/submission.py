@@ -14,7 +14,7 @@ The invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from together_flows.errors import SubmissionUnknown, TogetherError
 from together_flows.jobs.ending import CONFIRM_SECONDS, end_job, look
@@ -23,6 +23,7 @@ from together_flows.jobs.kind import JobKind, Prepared, kind_named
 from together_flows.jobs.model import JobReference, JobState, JobStatus, Spec
 from together_flows.jobs.record import JobRecord, JobStore, Phase, TaskOutcome, new_marker
 from together_flows.jobs.steps import Load, Log, Logger, Now, Save, Steps, arun, run
+from together_flows.policies import OnClear, OnUnknown
 
 if TYPE_CHECKING:
     from together_flows.client import AsyncTogether, Together
@@ -32,8 +33,6 @@ __all__ = [
     "Adopt",
     "Create",
     "LookFor",
-    "OnClear",
-    "OnUnknown",
     "Resume",
     "SubmissionPolicy",
     "abandonment",
@@ -44,9 +43,6 @@ __all__ = [
     "submit_once",
     "submits_new",
 ]
-
-OnClear: TypeAlias = Literal["auto", "reattach", "rerun"]
-OnUnknown: TypeAlias = Literal["fail", "create"]
 
 
 @dataclass(frozen=True)

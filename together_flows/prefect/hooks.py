@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar, cast, get_args, overload
+from typing import Any, ParamSpec, TypedDict, TypeVar, cast, get_args, overload
 from uuid import UUID
 
 from prefect import Flow, flow
@@ -21,6 +21,7 @@ from together_flows.jobs import JobStatus, kind_named, run
 from together_flows.jobs.at_once import each_at_once
 from together_flows.jobs.steps import Logger
 from together_flows.jobs.submission import abandonment
+from together_flows.policies import OnKill
 from together_flows.prefect.credentials import credentials_of
 from together_flows.prefect.interruption import was_evicted
 from together_flows.prefect.kept import KeptRecord, kept_by
@@ -29,7 +30,6 @@ from together_flows.prefect.related_runs import with_subflows
 
 __all__ = ["JobHooks", "end_billing_jobs", "end_jobs", "end_kept_job", "job_hooks", "together_flow"]
 
-OnKill: TypeAlias = Literal["end", "leave"]
 #: Seconds within which the server is told how a run's tasks have ended.
 _TOLD_WITHIN = 5.0
 

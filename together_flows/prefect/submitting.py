@@ -27,7 +27,8 @@ from together_flows.jobs import (
 from together_flows.jobs.kind import JobKind
 from together_flows.jobs.model import Spec
 from together_flows.jobs.steps import Load, Log, Steps
-from together_flows.jobs.submission import OnUnknown, submission, submits_new
+from together_flows.jobs.submission import submission, submits_new
+from together_flows.policies import OnUnknown
 from together_flows.prefect.credentials import TogetherCredentials, acredentials_of, credentials_of, name_of
 from together_flows.prefect.identity import Owner, owner_of_this_call
 from together_flows.prefect.interruption import asettle, kept_under, settle
