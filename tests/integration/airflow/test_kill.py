@@ -21,7 +21,7 @@ from airflow_provider.operators.fine_tune import TogetherFineTuneOperator
 from airflow_provider.triggers.job import TogetherJobTrigger
 from tests.integration.airflow.conftest import SPEED
 from tests.integration.airflow.material import HARDWARE, MODEL, training, uploaded
-from tests.integration.airflow.task import Task, kill_in_triggerer
+from tests.integration.airflow.task import Deferral, Task, kill_in_triggerer
 from together_flows.emulator import Emulator
 from together_flows.errors import ArgumentInvalid, TogetherError
 
@@ -59,6 +59,15 @@ def endpoint(**wishes: Any) -> Task:
     return Task(lambda: TogetherEndpointOperator(task_id="task", **arguments), retries=retries)
 
 
+def defer_and_kill(task: Task, state: str | None, monkeypatch: pytest.MonkeyPatch) -> Deferral:
+    """Run a task until it waits in the triggerer, and kill it there when it has come into this state."""
+    deferral = task.run()
+    assert isinstance(deferral, Deferral)
+    task.states.state = state
+    kill_in_triggerer(task, deferral, monkeypatch)
+    return deferral
+
+
 def running(emulator: Emulator, kind: str = "fine_tune") -> int:
     number: int = emulator.counts()["running"][kind]
     return number
@@ -69,9 +78,7 @@ def test_a_job_that_nobody_wants_any_more_is_ended(
     state: str | None, fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fine_tune()
-    deferral = task.run()
-    task.states.state = state
-    kill_in_triggerer(task, deferral, monkeypatch)
+    defer_and_kill(task, state, monkeypatch)
     assert running(slow) == 0
 
 
@@ -121,9 +128,7 @@ def test_a_job_whose_trigger_moves_to_another_triggerer_is_left_alone(
     fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fine_tune()
-    deferral = task.run()
-    task.states.state = "deferred"
-    kill_in_triggerer(task, deferral, monkeypatch)
+    defer_and_kill(task, "deferred", monkeypatch)
     assert running(slow) == 1
 
 
@@ -132,9 +137,7 @@ def test_a_cleared_task_that_reattaches_keeps_its_job(
     state: str | None, fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fine_tune(on_clear="reattach")
-    deferral = task.run()
-    task.states.state = state
-    kill_in_triggerer(task, deferral, monkeypatch)
+    defer_and_kill(task, state, monkeypatch)
     assert running(slow) == 1
 
 
@@ -143,9 +146,7 @@ def test_a_job_that_a_kill_is_to_leave_goes_on_and_the_next_attempt_adopts_it(
     state: str | None, fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fine_tune(on_kill="leave")
-    first = task.run()
-    task.states.state = state
-    kill_in_triggerer(task, first, monkeypatch)
+    first = defer_and_kill(task, state, monkeypatch)
     assert running(slow) == 1
     task.clear()
     assert task.run().trigger_kwargs["references"] == first.trigger_kwargs["references"]
@@ -156,9 +157,7 @@ def test_a_job_that_a_kill_has_left_is_ended_by_a_clear_that_reruns(
     fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fine_tune(on_kill="leave", on_clear="rerun")
-    first = task.run()
-    task.states.state = None
-    kill_in_triggerer(task, first, monkeypatch)
+    defer_and_kill(task, None, monkeypatch)
     assert running(slow) == 1
     task.clear()
     task.run()
@@ -167,9 +166,7 @@ def test_a_job_that_a_kill_has_left_is_ended_by_a_clear_that_reruns(
 
 def test_an_endpoint_is_ended_by_a_kill_in_any_case(slow: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     task = endpoint(on_kill="leave")
-    deferral = task.run()
-    task.states.state = "failed"
-    kill_in_triggerer(task, deferral, monkeypatch)
+    defer_and_kill(task, "failed", monkeypatch)
     assert running(slow, "endpoint") == 0
 
 
@@ -213,9 +210,7 @@ def test_when_airflow_cannot_be_asked_only_what_bills_until_it_is_stopped_is_end
     make: str, kind: str, left: int, fine_tune: Make, slow: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = fine_tune() if make == "fine_tune" else endpoint()
-    deferral = task.run()
-    task.states.state = "unreachable"
-    kill_in_triggerer(task, deferral, monkeypatch)
+    defer_and_kill(task, "unreachable", monkeypatch)
     assert running(slow, kind) == left
 
 
